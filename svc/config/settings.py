@@ -1,0 +1,295 @@
+"""The table of all settings: one row each, for the parser, `svcctl check` and the manual alike.
+
+The order of the rows is the order of the manual. A default is written once, here, as the
+value that `svc.app` has for it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from svc.app import Interface
+from svc.config import values
+from svc.config.addresses import listen
+from svc.config.problems import show
+from svc.config.values import Invalid, Parser
+
+ANY = "*"
+"""The key of a row that stands for every name in its section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row. `section` is empty for the top of the file.
+
+    `parse` returns the value or raises `svc.config.values.Invalid`. `default` is the value without the
+    key, `shown` what the manual says of it, in TOML where there is a way to write it. `later`
+    says what a key is for whose function comes with a later version: to use it is an error.
+    `name` checks the names of a section that takes any (key `ANY`), and raises `Invalid`.
+    """
+
+    section: str
+    key: str
+    parse: Parser
+    default: object
+    shown: str
+    help: str
+    example: str
+    later: str = ""
+    name: Callable[[str], None] | None = None
+
+    @property
+    def path(self) -> str:
+        """The dotted path by which messages name this setting."""
+        return f"{self.section}.{self.key}" if self.section else self.key
+
+
+def environment_name(name: str) -> None:
+    """Refuse what is not the name of an environment variable, and what systemd itself sets."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 255:
+        raise Invalid(f"{show(name)} cannot name an environment variable", "use letters, digits and _")
+    if name == "NOTIFY_SOCKET" or name.startswith(("LISTEN_", "WATCHDOG_")):
+        raise Invalid(f"`{name}` is set by systemd for each worker", "remove it")
+
+
+def environment_value(value: object) -> str:
+    """Return the text of a variable: true and false in lower case, numbers in decimal."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return _number(value)
+        case str():
+            return values.string(value, tab=True)
+        case _:
+            raise Invalid(f"{show(value)} cannot be the value of an environment variable", "write a string")
+
+
+def directive_name(name: str) -> None:
+    """Refuse what cannot be the name of a directive. That systemd knows it is not checked."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name) or len(name) > 255:
+        raise Invalid(
+            f"{show(name)} cannot name a directive", "write a name that systemd knows, such as MemoryMax"
+        )
+
+
+def directive(value: object) -> tuple[str, ...]:
+    """Return the lines of a directive: one, or one for each element of a list (none if it is empty)."""
+    match value:
+        case list():
+            return values.each(value, _directive_line)
+        case _:
+            return (_directive_line(value),)
+
+
+def _directive_line(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return _number(value)
+        case str():
+            text = values.string(value, tab=True)
+            # systemd would read the next line as part of this one.
+            if text.rstrip(" \t").endswith("\\"):
+                raise Invalid(f"{show(value)} ends in a backslash, which joins the next line", "remove it")
+            return text
+        case _:
+            raise Invalid(f"{show(value)} cannot be the value of a directive", "write a string")
+
+
+def _number(value: float) -> str:
+    text = show(value)
+    # Exponents, infinities and what TOML does not promise to hold: nobody reads these alike.
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
+        raise Invalid(f"{text} has no plain decimal form", "write it as a string")
+    return text
+
+
+def _later(value: object) -> object:
+    """Stand in as the parser of what comes later: the reader of the table reports it before."""
+    return value
+
+
+_OPEN_TABLE: tuple[object, ...] = ()
+
+_SECONDS = 'Seconds, or a time such as "500ms", "30s" or "2min".'
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "", "app", values.app, "", "",
+        "The Python application, ASGI or WSGI: the module to import and the attribute in it. "
+        "Each app has either this or `command`.",
+        'app = "mysite.asgi:application"',
+    ),
+    Setting(
+        "", "command", values.command, (), "",
+        "Any program that takes its listeners from systemd (LISTEN_FDS), with its arguments. No shell reads "
+        "them. Each app has either this or `app`.",
+        'command = ["node", "server.js"]',
+    ),
+    Setting(
+        "", "interface", lambda value: Interface(values.choice(*Interface)(value)), Interface.AUTO, '"auto"',
+        'How `app` is called: "asgi", "wsgi", or "auto" to find out by looking at it.',
+        'interface = "wsgi"',
+    ),
+    Setting(
+        "", "notify", values.boolean, False, "false",
+        "Whether `command` says itself when it is ready (READY=1, see sd_notify(3)). "
+        "Without it a worker counts as ready as soon as its program runs.",
+        "notify = true",
+    ),
+    Setting(
+        "", "listen", listen, (), "",
+        'The addresses to listen on: "address:port", "[IPv6 address]:port" or "unix:/path". '
+        "A single one may stand without brackets. Required.",
+        'listen = ["0.0.0.0:8000", "unix:/run/mysite.sock"]',
+    ),
+    Setting(
+        "", "workers", values.whole(1, 1024, auto=None), None, '"auto"',
+        'How many workers to run, from 1 to 1024. "auto" is one for each CPU that this host gives us.',
+        "workers = 8",
+    ),
+    Setting(
+        "", "directory", values.path, "", "",
+        "The directory in which workers run, an absolute path. A link that deploys move is welcome.",
+        'directory = "/srv/mysite/current"',
+    ),
+    Setting(
+        "", "python", values.python, "/usr/bin/python3", '"/usr/bin/python3"',
+        "The interpreter that runs `app`, an absolute path: normally that of its virtual environment.",
+        'python = "/srv/mysite/venv/bin/python"',
+    ),
+    Setting(
+        "", "user", values.user, "", "",
+        "The user that workers run as, a name or a number; without it, one that systemd makes for the app. "
+        "Only for apps of the system.",
+        'user = "mysite"',
+    ),
+    Setting(
+        "", "wanted_by", values.units, None, '["multi-user.target"]',
+        "The units that start the app, at boot for instance. An empty list: only by hand. "
+        'The default of a user\'s own apps is ["default.target"].',
+        "wanted_by = []",
+    ),
+    Setting(
+        "balance", "policy", values.choice("fair", later=("sticky-ip", "sticky-cookie")), "fair", '"fair"',
+        'How connections reach workers. "fair" gives each to the worker that has waited longest.',
+        'policy = "fair"',
+    ),
+    Setting(
+        "balance", "listeners", values.whole(1, 64, auto=None, per_worker=0), None, '"auto"',
+        'How many listeners share an address, from 1 to 64, or "per-worker" for one each. '
+        '"auto" is one for every 16 workers.',
+        "listeners = 2",
+    ),
+    Setting(
+        "reload", "surge", values.whole(0, 1), 1, "1",
+        "How many extra workers run during a rollout. With 1, the new version proves itself before any "
+        "old worker stops.",
+        "surge = 0",
+    ),
+    Setting(
+        "reload", "batch", values.batch, 1, "1",
+        'How many workers a rollout restarts at a time: a number, or a share of them such as "25%".',
+        'batch = "25%"',
+    ),
+    Setting(
+        "reload", "canary", _later, None, "",
+        "A path that a new worker must answer before the rollout goes on.",
+        'canary = "/health"',
+        later="canary requests",
+    ),
+    Setting(
+        "limits", "start", values.seconds(0.1), 60.0, "60",
+        f"How long a worker may take until it is ready. {_SECONDS}",
+        'start = "2min"',
+    ),
+    Setting(
+        "limits", "drain", values.seconds(0), 30.0, "30",
+        f"How long a worker that is to stop may take to finish what is in flight. {_SECONDS}",
+        "drain = 10",
+    ),
+    Setting(
+        "limits", "watchdog", values.seconds(0.1, off=True), None, "30 for `app`, none for `command`",
+        f"How long a worker may be silent until systemd kills it as hung; false for never. {_SECONDS}",
+        "watchdog = false",
+    ),
+    Setting(
+        "limits", "concurrency", _later, None, "",
+        "How many requests a worker takes at a time.",
+        "concurrency = 100",
+        later="a limit of requests at a time",
+    ),
+    Setting(
+        "limits", "requests", _later, None, "",
+        "After how many requests a worker is replaced.",
+        "requests = 10000",
+        later="replacing workers after a number of requests",
+    ),
+    Setting(
+        "limits", "memory", _later, None, "",
+        "At which size a worker is replaced.",
+        'memory = "512M"',
+        later="replacing workers that have grown",
+    ),
+    Setting(
+        "limits", "lifetime", _later, None, "",
+        "At which age a worker is replaced.",
+        'lifetime = "1d"',
+        later="replacing workers of an age",
+    ),
+    Setting(
+        "cluster", "cache", _later, None, "",
+        "The size of the cache that the workers share.",
+        'cache = "64M"',
+        later="the cluster API",
+    ),
+    Setting(
+        "cluster", "url", _later, None, "",
+        "The Redis or Valkey server through which several hosts act as one cluster.",
+        'url = "redis://10.0.0.1"',
+        later="the cluster API",
+    ),
+    Setting(
+        "credentials", ANY, _later, None, "",
+        "Secrets that only the app can read.",
+        'DATABASE_PASSWORD = "/etc/mysite/password"',
+        later="credentials",
+    ),
+    Setting(
+        "env", ANY, environment_value, _OPEN_TABLE, "",
+        "Environment variables of the workers. true and false stand for the texts `true` and `false`. Every "
+        "user of the host can read them: no place for secrets.",
+        'DJANGO_SETTINGS_MODULE = "mysite.settings"',
+        name=environment_name,
+    ),
+    Setting(
+        "unit", ANY, directive, _OPEN_TABLE, "",
+        "Directives for the [Unit] section of the workers, as systemd.unit(5) has them.",
+        'After = "postgresql.service"',
+        name=directive_name,
+    ),
+    Setting(
+        "service", ANY, directive, _OPEN_TABLE, "",
+        "Directives for the [Service] section of the workers, as systemd.service(5) and systemd.exec(5) have "
+        "them. true and false become yes and no, a list repeats the directive, an empty string resets it.",
+        'ReadWritePaths = ["/srv/mysite/media", "/srv/mysite/cache"]',
+        name=directive_name,
+    ),
+    Setting(
+        "socket", ANY, directive, _OPEN_TABLE, "",
+        "Directives for the [Socket] section of the listeners, as systemd.socket(5) has them.",
+        "Backlog = 4096",
+        name=directive_name,
+    ),
+)  # fmt: skip
+
+SECTIONS: tuple[str, ...] = tuple(dict.fromkeys(row.section for row in SETTINGS if row.section))
+"""All sections, in the order of the manual."""
+
+PASSED_THROUGH = ("unit", "service", "socket")
+"""The sections that hold directives of systemd."""
+
+BY_PATH: dict[tuple[str, str], Setting] = {(row.section, row.key): row for row in SETTINGS}
+"""Rows by section and key."""

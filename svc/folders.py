@@ -1,0 +1,42 @@
+"""Where app files are looked for.
+
+Imports only what every interpreter has loaded already: the generator asks here before all else.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT_VARIABLE = "SVC_ROOT"
+"""Environment variable that moves the root of the system's folders, for tests and images."""
+
+
+def app_folders(
+    *, user_scope: bool = False, root: str | None = None, environ: "Mapping[str, str]" = os.environ
+) -> tuple[str, ...]:
+    """Return the folders of app files, the most important first.
+
+    A user's own come from the XDG base directory specification, where a relative path counts as
+    unset; those of the administrator for all users from /etc/svc/user. Without `root`, $SVC_ROOT
+    or / is the root; it moves the system's folders only.
+    """
+    root = root if root is not None else environ.get(ROOT_VARIABLE) or "/"
+    if not user_scope:
+        folders = ("etc/svc", "run/svc", "usr/local/lib/svc/apps", "usr/lib/svc/apps")
+        return tuple(os.path.join(root, folder) for folder in folders)
+    configuration = environ.get("XDG_CONFIG_HOME", "")
+    if not configuration.startswith("/"):
+        configuration = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+    bases = (configuration, environ.get("XDG_RUNTIME_DIR", ""))
+    own = [os.path.join(base, "svc") for base in bases if base.startswith("/")]
+    return (*own, os.path.join(root, "etc/svc/user"))
+
+
+def has_apps(folder: str) -> bool:
+    """Say whether a folder holds an app file, masked or not."""
+    try:
+        return any(name.endswith(".toml") for name in os.listdir(folder))
+    except OSError:
+        return False
