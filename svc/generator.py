@@ -1,0 +1,45 @@
+"""svc-generator: writes the units of every app at boot and on each daemon-reload (systemd.generator(7)).
+
+A generator runs before anything else does: it may start no process, talk to none, and must not
+cost a host that has no app. So this module imports nothing of weight until it has seen an app.
+"""
+
+import os
+import sys
+
+from svc.folders import app_folders, has_apps
+
+
+def main(argv: list[str]) -> int:
+    """Write the units into the last of the three folders, `late`: there they override no vendor's unit.
+
+    Returns 0, or 1 when an app had to be left out. The others come out all the same.
+    """
+    if len(argv) != 4:
+        print("usage: svc-generator NORMAL-DIR EARLY-DIR LATE-DIR (run by systemd)", file=sys.stderr)
+        return 2
+    user_scope = os.environ.get("SYSTEMD_SCOPE", "system") == "user"
+
+    if not any(map(has_apps, app_folders(user_scope=user_scope))):
+        return 0
+    from svc.units.generate import generate
+
+    messages = generate(argv[3], user_scope=user_scope)
+    for message in messages:
+        log(message)
+    return 1 if messages else 0
+
+
+def log(message: str) -> None:
+    """Write one error to the kernel's log, which the journal reads; to stderr where there is none."""
+    line = f"<3>svc-generator[{os.getpid()}]: {message}\n"
+    try:
+        kmsg = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        sys.stderr.write(line.removeprefix("<3>"))
+        return
+    try:
+        # One write is one record; the kernel cuts what is longer than its record (printk.c).
+        os.write(kmsg, line.encode(errors="replace")[:900])
+    finally:
+        os.close(kmsg)

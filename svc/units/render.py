@@ -1,0 +1,204 @@
+"""An app becomes units: `App` and `Host` in, {unit name: text} out. Pure.
+
+Every value passes through `svc.units.escape` on its way into a template, except what is passed through
+verbatim, which `svc.config` has checked: no value can leave its line.
+"""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from svc.app import App, Family, Interface, Listen
+from svc.units import escape
+from svc.units.host import Host
+
+if TYPE_CHECKING:
+    import jinja2
+
+# One listener per this many workers: walking past more busy waiters costs more than a second
+# listener does (measured; systemd-facts in the manual).
+WORKERS_PER_LISTENER = 16
+
+# What a worker may take after its drain for the application's own shutdown, in seconds.
+SHUTDOWN_MARGIN = 5.0
+
+# A worker of svc beats its heart by itself; another program is only watched when asked for.
+DEFAULT_WATCHDOG = 30.0
+
+# Names of users are at most 31 characters of these (systemd: "User/Group Name Syntax").
+_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+
+_HOMES = ("/home/", "/root/", "/run/user/")
+
+
+def render(app: App, host: Host) -> dict[str, str]:
+    """Return the text of every unit of `app` by the unit's name."""
+    workers = worker_units(app, host)
+    listeners = listener_count(app, host)
+    shared, grouped = _split_listeners(app.listen, listeners)
+    socket_files: dict[str, tuple[tuple[Listen, ...], str]] = {}
+    sockets: list[str] = []
+    if shared:
+        socket_files[f"{app.name}.socket"] = (shared, "http")
+        sockets.append(f"{app.name}.socket")
+    if grouped:
+        socket_files[f"{app.name}@.socket"] = (grouped, "http-%i")
+        sockets += [f"{app.name}@{number}.socket" for number in range(listeners)]
+
+    common: dict[str, Any] = {
+        "name": app.name,
+        "source": escape.plain(str(app.source)),
+        "systemd": host.systemd,
+        "user_scope": host.user_scope,
+        "workers": workers,
+        "sockets": sockets,
+    }
+    units = {
+        f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
+        f"{app.name}.service": _fill("app.service", common, rollout=_rollout(app, host)),
+        f"{app.name}@.service": _fill("app@.service", common, **_worker(app, host)),
+    }
+    for unit, (listen, descriptor) in socket_files.items():
+        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, listen, descriptor))
+    return units
+
+
+def worker_count(app: App, host: Host) -> int:
+    """Return the number of slots."""
+    return app.workers if app.workers is not None else host.cpus
+
+
+def worker_units(app: App, host: Host) -> list[str]:
+    """Return the units of the slots in their order: app@0.service, app@1.service, …"""
+    return [f"{app.name}@{slot}.service" for slot in range(worker_count(app, host))]
+
+
+def listener_count(app: App, host: Host) -> int:
+    """Return how many listeners are bound to each TCP address of the app."""
+    workers = worker_count(app, host)
+    if app.balance.listeners is None:
+        return -(-workers // WORKERS_PER_LISTENER)
+    return app.balance.listeners or workers
+
+
+def wanted_by(app: App, host: Host) -> tuple[str, ...]:
+    """Return the units that start this app at boot."""
+    if app.wanted_by is not None:
+        return app.wanted_by
+    return ("default.target",) if host.user_scope else ("multi-user.target",)
+
+
+def _split_listeners(
+    listen: tuple[Listen, ...], listeners: int
+) -> tuple[tuple[Listen, ...], tuple[Listen, ...]]:
+    # Unix sockets have no SO_REUSEPORT: whatever the number of listeners, a path has one.
+    if listeners == 1:
+        return listen, ()
+    shared = tuple(one for one in listen if one.family is Family.UNIX)
+    return shared, tuple(one for one in listen if one.family is not Family.UNIX)
+
+
+def _socket(app: App, listen: tuple[Listen, ...], descriptor: str) -> dict[str, Any]:
+    return {
+        "addresses": [escape.path(one.path or str(one)) for one in listen],
+        "description": escape.plain(", ".join(map(str, listen))),
+        "descriptor": descriptor,
+        "ipv6_only": any(
+            one.family is Family.INET6 and other.family is Family.INET and one.port == other.port
+            for one in listen
+            for other in listen
+        ),
+        "directives": app.socket,
+    }
+
+
+def _worker(app: App, host: Host) -> dict[str, Any]:
+    watchdog = app.limits.watchdog
+    if watchdog is None:
+        watchdog = 0.0 if app.command else DEFAULT_WATCHDOG
+    return {
+        "type": "notify" if app.app or app.notify else "exec",
+        "command": _command(app),
+        "directory": escape.path(app.directory) if app.directory else "",
+        "environment": _environment(app, host),
+        "start": _seconds(app.limits.start),
+        "stop": _seconds(app.limits.drain + SHUTDOWN_MARGIN),
+        "watchdog": _seconds(watchdog) if watchdog else "",
+        "user": escape.plain(app.user),
+        "dynamic_user": _dynamic_user(app.name),
+        "protect_home": "read-only" if _lives_in_a_home(app) else "yes",
+        "unit_directives": app.unit,
+        "service_directives": app.service,
+    }
+
+
+def _command(app: App) -> str:
+    if app.command:
+        return escape.command_line(app.command)
+    options = ["--app", app.app]
+    if app.interface is not Interface.AUTO:
+        options += ["--interface", app.interface]
+    options += ["--drain", _number(app.limits.drain)]
+    # -P keeps the current directory off the path until svc has started: a module of the
+    # application's that is called like one of ours cannot break the worker. %i is the slot.
+    start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])
+    return f"{start} %i {' '.join(map(escape.argument, options))}"
+
+
+def _environment(app: App, host: Host) -> list[str]:
+    own = dict(app.env)
+    if app.app:
+        own["PYTHONPATH"] = ":".join(filter(None, [own.get("PYTHONPATH"), host.library]))
+    assignments = [escape.environment(name, value) for name, value in own.items()]
+    # A worker of svc tells its application by itself; %i is the slot.
+    return assignments if app.app else [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i"]
+
+
+def _rollout(app: App, host: Host) -> str:
+    scope = ["--user"] if host.user_scope else []
+    return escape.command_line([host.svcctl, *scope, "rollout", app.name])
+
+
+def _dynamic_user(name: str) -> str:
+    user = f"svc-{name}"
+    if _USER_NAME.fullmatch(user):
+        return user
+    return f"svc-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _lives_in_a_home(app: App) -> bool:
+    program = app.command[0] if app.command else app.python
+    return any(f"{path}/".startswith(_HOMES) for path in (app.directory, program))
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{_number(seconds)}s"
+
+
+def _fill(template: str, common: dict[str, Any], **values: Any) -> str:
+    return _environment_of_templates().get_template(f"{template}.j2").render(common | values)
+
+
+@cache
+def _environment_of_templates() -> "jinja2.Environment":
+    import jinja2
+
+    # Units are no HTML; what must be escaped is escaped by svc.units.escape.
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_templates()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+
+
+def _templates() -> Path:
+    # Beside the package in a checkout, one folder up where it is installed (…/svc/{python,units}).
+    here = Path(__file__).resolve().parents[2]
+    return next(folder for folder in (here / "units", here.parent / "units") if folder.is_dir())
