@@ -1,0 +1,21 @@
+# bash completion for svcctl
+
+_svcctl() {
+    local current=${COMP_WORDS[COMP_CWORD]} folder file names=""
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--help --version --user --output --systemd-version" -- "$current")
+        return
+    fi
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "check render rollout" -- "$current")
+        return
+    fi
+    for folder in /etc/svc /run/svc /usr/local/lib/svc/apps /usr/lib/svc/apps ~/.config/svc; do
+        for file in "$folder"/*.toml; do
+            [[ -e $file ]] && names+=" $(basename "$file" .toml)"
+        done
+    done
+    mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
+}
+
+complete -F _svcctl svcctl

@@ -1,0 +1,68 @@
+# make install, make uninstall. No network; nothing is started; under DESTDIR systemd is not told.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+LIBDIR  ?= $(PREFIX)/lib/svc
+BINDIR  ?= $(PREFIX)/bin
+MANDIR  ?= $(PREFIX)/share/man
+DOCDIR  ?= $(PREFIX)/share/doc/svc
+
+# The control side runs under the distribution's interpreter: jinja2 comes from there.
+SYSTEM_PYTHON ?= /usr/bin/python3
+
+# systemd knows its own folders. For a prefix that is not the distribution's it is asked with that
+# prefix in place of its own (systemd reads generators below /usr/local as well).
+systemd_variable = $(shell pkg-config $(if $(filter /usr,$(PREFIX)),,--define-variable=prefix=$(PREFIX) \
+	--define-variable=root_prefix=$(PREFIX) --define-variable=rootprefix=$(PREFIX)) --variable=$(1) systemd)
+SYSTEM_GENERATOR_DIR ?= $(call systemd_variable,systemdsystemgeneratordir)
+USER_GENERATOR_DIR   ?= $(call systemd_variable,systemdusergeneratordir)
+COMPLETIONS_DIR      ?= $(PREFIX)/share/bash-completion/completions
+
+# Only what git would ship: no bytecode of a developer's.
+python_files = $(shell find svc -name '*.py' -o -name py.typed)
+template_files = $(wildcard units/*.j2)
+
+# A script finds the package where it was installed, not where it was checked out.
+install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)" && chmod 755 "$(DESTDIR)$(2)"
+
+.PHONY: install uninstall install-check
+
+install-check:
+	@test -n "$(SYSTEM_GENERATOR_DIR)" -a -n "$(USER_GENERATOR_DIR)" || { \
+		echo "make install: pkg-config does not know systemd; install pkg-config and systemd's systemd.pc" \
+			"(Debian 12: systemd, Debian 13: systemd-dev, Fedora: systemd), or set SYSTEM_GENERATOR_DIR=" \
+			"and USER_GENERATOR_DIR=" >&2; exit 1; }
+	@test -n "$(DESTDIR)" || $(SYSTEM_PYTHON) -c 'import jinja2' 2>/dev/null || { \
+		echo "make install: $(SYSTEM_PYTHON) cannot import jinja2; install it (Debian: python3-jinja2)" >&2; exit 1; }
+
+install: install-check
+	install -d "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
+		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
+		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
+	rm -rf "$(DESTDIR)$(LIBDIR)/python"
+	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
+	$(SYSTEM_PYTHON) -m compileall -q -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
+	install -m 644 $(template_files) "$(DESTDIR)$(LIBDIR)/units/"
+	install -m 644 packaging/examples/hello.py "$(DESTDIR)$(LIBDIR)/example/"
+	sed 's|@LIBDIR@|$(LIBDIR)|' packaging/examples/app.toml >"$(DESTDIR)$(LIBDIR)/apps/app.toml"
+	chmod 644 "$(DESTDIR)$(LIBDIR)/apps/app.toml"
+	$(call install_script,packaging/bin/svcctl,$(BINDIR)/svcctl)
+	$(call install_script,packaging/bin/svc-generator,$(SYSTEM_GENERATOR_DIR)/svc-generator)
+	$(call install_script,packaging/bin/svc-generator,$(USER_GENERATOR_DIR)/svc-generator)
+	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.manual man >"$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
+	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
+	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
+	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
+	install -m 644 README.md CHANGELOG.md LICENSE "$(DESTDIR)$(DOCDIR)/"
+	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
+
+# What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.
+uninstall:
+	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)"
+	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
+		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
+		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
+	for folder in "$(LIBDIR)/apps" "$(LIBDIR)"; do \
+		if test -d "$(DESTDIR)$$folder"; then rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder"; fi; done
+	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi

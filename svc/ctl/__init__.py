@@ -1,0 +1,1 @@
+"""The command svcctl: one module a command."""

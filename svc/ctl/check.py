@@ -1,0 +1,163 @@
+"""svcctl check: everything that can be known to be wrong before systemd is told of an app."""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from svc.app import App
+from svc.config import SearchPath, warnings
+from svc.config.problems import Problem
+from svc.ctl.select import select
+from svc.units.generate import Outcome, render_all
+from svc.units.host import Host, this_host
+from svc.units.render import worker_count
+
+_NEEDED = ("sdnotify", "uvicorn")
+_MINIMUM_PYTHON = (3, 11)
+
+
+def check(names: list[str], *, user_scope: bool) -> int:
+    """Print what is wrong with apps and what they will become. Returns 1 when one has an error."""
+    host = this_host(user_scope=user_scope)
+    search = SearchPath.user() if user_scope else SearchPath.system()
+    outcomes = select(render_all(search, host), names)
+    if outcomes is None:
+        return 1
+    if not outcomes:
+        print(f"no app: write one to {search.directories[0]}/NAME.toml (see svc.toml(5))")
+    failed = False
+    for outcome in outcomes:
+        problems = [*outcome.problems]
+        if outcome.app is not None:
+            problems += _surroundings(outcome.app, host)
+            problems += _verify(outcome, host)
+            for warning in warnings(outcome.files):
+                print(f"warning: {warning}")
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+        failed = failed or bool(problems)
+        if outcome.app is not None and not problems:
+            workers = worker_count(outcome.app, host)
+            addresses = ", ".join(map(str, outcome.app.listen))
+            print(f"{outcome.name}: ok, {workers} worker{'s' * (workers > 1)} on {addresses}")
+    return int(failed)
+
+
+def _surroundings(app: App, host: Host) -> list[Problem]:
+    """What the app needs of the host: its folder, its user, its program."""
+    problems = []
+    if app.directory and not Path(app.directory).is_dir():
+        problems.append(
+            Problem(
+                app.source,
+                None,
+                "directory",
+                f"{app.directory} is no directory",
+                "create it, or correct the path",
+            )
+        )
+    if app.user and not host.user_scope and not _user_exists(app.user):
+        problems.append(
+            Problem(
+                app.source,
+                None,
+                "user",
+                f"there is no user {app.user}",
+                f"create it (`useradd --system {app.user}`), or remove `user`: then systemd makes one",
+            )
+        )
+    program = _interpreter(app) if app.app else _program(app)
+    return [*problems, *([program] if program else [])]
+
+
+def _user_exists(user: str) -> bool:
+    import pwd
+
+    try:
+        if user.isdigit():
+            pwd.getpwuid(int(user))
+        else:
+            pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _program(app: App) -> Problem | None:
+    from shutil import which
+
+    # systemd looks for a bare name in its own path (systemd.service(5), "COMMAND LINES").
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    if which(app.command[0], path=path):
+        return None
+    return Problem(
+        app.source,
+        None,
+        "command",
+        f"{app.command[0]} is not an executable file",
+        "install it, or write its full path",
+    )
+
+
+def _interpreter(app: App) -> Problem | None:
+    # Asked in the interpreter itself, which may be any: what it prints is what a worker would meet.
+    script = (
+        "import importlib.util as u, sys\n"
+        f"print(sys.version_info[:2] >= {_MINIMUM_PYTHON}, '%d.%d' % sys.version_info[:2],"
+        f" *[n for n in {_NEEDED} if u.find_spec(n) is None])"
+    )
+    try:
+        done = subprocess.run(
+            [app.python, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd="/"
+        )
+        new_enough, version, *missing = done.stdout.split()
+    except FileNotFoundError:
+        venv = Path(app.python).parent.parent
+        cure = f"create the virtual environment (`python3 -m venv {venv}`), or correct the path"
+        return Problem(app.source, None, "python", f"{app.python} does not exist", cure)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return Problem(
+            app.source, None, "python", f"{app.python} does not run: {error}", "name a Python interpreter"
+        )
+    if new_enough != "True":
+        cure = "make the virtual environment with Python 3.11 or newer"
+        return Problem(app.source, None, "python", f"{app.python} is Python {version}", cure)
+    if missing:
+        what = f"{app.python} cannot import {' and '.join(missing)}"
+        return Problem(app.source, None, "python", what, f"run `{_install(app, missing)}`")
+    return None
+
+
+def _install(app: App, missing: list[str]) -> str:
+    # A distribution's own interpreter takes its packages from the distribution (PEP 668).
+    if app.python.startswith("/usr/bin/") and Path("/etc/debian_version").exists():
+        return f"apt install {' '.join(f'python3-{name}' for name in missing)}"
+    return f"{app.python} -m pip install {' '.join(missing)}"
+
+
+def _verify(outcome: Outcome, host: Host) -> list[Problem]:
+    """Let systemd itself read the units."""
+    with TemporaryDirectory() as folder:
+        for unit, text in outcome.units.items():
+            Path(folder, unit).write_text(text)
+        # A template is read by way of an instance.
+        units = [str(Path(folder, unit.replace("@.", "@0."))) for unit in outcome.units]
+        scope = ["--user"] if host.user_scope else []
+        try:
+            done = subprocess.run(
+                ["systemd-analyze", *scope, "verify", "--man=no", *units],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            return []  # a build host without systemd still checks the rest
+    if done.returncode == 0 and not done.stderr:
+        return []
+    source = outcome.files.main
+    lines = done.stderr.replace(f"{folder}/", "").splitlines()
+    return [
+        Problem(source, None, "", f"systemd says: {line}", "correct the pass-through section")
+        for line in lines
+    ]

@@ -1,0 +1,1 @@
+"""The rollout: every worker of an app is replaced, and nobody notices."""

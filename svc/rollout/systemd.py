@@ -1,0 +1,136 @@
+"""systemd's manager, by its own command. What systemctl says is checked against what the units then show."""
+
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# How long to wait before systemd is asked again after its connection broke (a daemon-reexec), in seconds.
+_RETRY = 0.2
+# How often it is asked in vain before that is an error: a re-execution takes well under ten seconds.
+_RETRIES = 150
+_RESTART_TRIES = 3
+
+
+class SystemdError(Exception):
+    """systemctl could not do what was asked; the text is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once."""
+
+    active: str
+    sub: str
+    result: str
+    invocation: str
+    started: bool
+    job: int
+
+
+class Manager:
+    """The systemd that runs the units: the system's, or with `user` the calling user's."""
+
+    def __init__(self, *, user: bool = False) -> None:
+        self._scope = ["--user"] if user else []
+
+    def state(self, unit: str) -> UnitState:
+        """Return a unit's state. Raises SystemdError when systemd does not answer."""
+        values = self.show(
+            unit, "ActiveState", "SubState", "Result", "InvocationID", "ActiveEnterTimestampMonotonic", "Job"
+        )
+        return UnitState(
+            active=values.get("ActiveState", ""),
+            sub=values.get("SubState", ""),
+            result=values.get("Result", ""),
+            invocation=values.get("InvocationID", ""),
+            started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
+            job=int(values.get("Job") or 0),
+        )
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Return properties of a unit; a property that is a list has one line per entry."""
+        values: dict[str, str] = {}
+        for line in self._ask("show", unit, *(f"--property={name}" for name in properties)).splitlines():
+            name, _, value = line.partition("=")
+            values[name] = f"{values[name]}\n{value}" if name in values else value
+        return values
+
+    def instances(self, pattern: str) -> list[str]:
+        """Return the loaded units that a pattern matches, whatever their state."""
+        lines = self._ask("list-units", "--all", "--plain", "--no-legend", pattern).splitlines()
+        return [line.split()[0] for line in lines if line.strip()]
+
+    def reload_job(self, unit: str) -> int | None:
+        """Return the number of a unit's waiting or running reload job."""
+        for line in self._ask("list-jobs", "--no-legend", unit).splitlines():
+            number, _, kind = line.split()[:3]
+            if kind == "reload":
+                return int(number)
+        return None
+
+    def cancel(self, job: int) -> None:
+        """Cancel a job; whoever waits for it is told that it was cancelled."""
+        self._run("cancel", str(job))
+
+    def daemon_reload(self) -> None:
+        """Make systemd read all units anew. Raises SystemdError."""
+        code, errors = self._run("daemon-reload")
+        if code:
+            raise SystemdError(errors or "daemon-reload failed")
+
+    def stop(self, units: Sequence[str]) -> None:
+        """Stop units and wait until they have stopped."""
+        self._run("stop", *units)
+        self._settle(units)
+
+    def start(self, units: Sequence[str]) -> list[str]:
+        """Start units, wait for all of them; return those that did not become active."""
+        self._run("start", *units)
+        states = self._settle(units)
+        return [unit for unit in units if states[unit].active != "active"]
+
+    def restart(self, units: Sequence[str]) -> list[str]:
+        """Restart units, wait for all of them; return those that did not come back."""
+        before = {unit: self.state(unit).invocation for unit in units}
+        states: dict[str, UnitState] = {}
+        left = list(units)
+        for _ in range(_RESTART_TRIES):
+            self._run("restart", *left)
+            states |= self._settle(left)
+            # The same invocation: the request was lost with systemctl's connection, nothing was done.
+            left = [unit for unit in left if states[unit].invocation == before[unit]]
+            if not left:
+                break
+        return [unit for unit in units if unit in left or states[unit].active != "active"]
+
+    def _settle(self, units: Iterable[str]) -> dict[str, UnitState]:
+        # systemctl waits by itself, unless its connection breaks (daemon-reexec): the truth is
+        # that no job is left.
+        states = {}
+        for unit in units:
+            while (state := self.state(unit)).job:
+                time.sleep(_RETRY)
+            states[unit] = state
+        return states
+
+    def _ask(self, *arguments: str) -> str:
+        for _ in range(_RETRIES):
+            done = self._systemctl(*arguments)
+            if done.returncode == 0:
+                return done.stdout
+            time.sleep(_RETRY)
+        raise SystemdError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
+
+    def _run(self, *arguments: str) -> tuple[int, str]:
+        done = self._systemctl(*arguments)
+        return done.returncode, done.stderr.strip()
+
+    def _systemctl(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["systemctl", *self._scope, "--no-ask-password", "--no-pager", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )

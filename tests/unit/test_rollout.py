@@ -1,0 +1,122 @@
+"""The order of a rollout's steps, in a world of fakes. The real systemd judges it in tests/system."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from svc.app import App, Family, Listen, Reload
+from svc.rollout.steps import RolloutFailed, batch_size, plan, roll_out
+from svc.rollout.systemd import UnitState
+from svc.units.host import Host
+
+HOST = Host(cpus=4)
+NEVER = UnitState("inactive", "dead", "success", "", started=False, job=0)
+STOPPED = UnitState("inactive", "dead", "success", "", started=True, job=0)
+RUNNING = UnitState("active", "running", "success", "1", started=True, job=0)
+CRASHING = UnitState("activating", "auto-restart", "exit-code", "1", started=True, job=0)
+
+
+class FakeWorld:
+    """Remembers what it was asked to do; `broken` units never become ready."""
+
+    def __init__(self, states: dict[str, UnitState], broken: Sequence[str] = ()) -> None:
+        self.states = states
+        self.broken = broken
+        self.steps: list[tuple[str, ...]] = []
+
+    def state(self, unit: str) -> UnitState:
+        return self.states.get(unit, NEVER)
+
+    def instances(self, pattern: str) -> list[str]:
+        assert pattern == "app@*.service"
+        return list(self.states)
+
+    def start(self, units: Sequence[str]) -> list[str]:
+        return self._do("start", units)
+
+    def restart(self, units: Sequence[str]) -> list[str]:
+        return self._do("restart", units)
+
+    def stop(self, units: Sequence[str]) -> None:
+        self._do("stop", units)
+
+    def _do(self, verb: str, units: Sequence[str]) -> list[str]:
+        self.steps.append((verb, *(unit.removeprefix("app@").removesuffix(".service") for unit in units)))
+        return [unit for unit in units if unit in self.broken]
+
+
+def app(**changes: object) -> App:
+    listen = (Listen(Family.INET, "127.0.0.1", 8000),)
+    return App(name="app", source=Path("/etc/svc/app.toml"), listen=listen, app="a:b", **changes)  # type: ignore[arg-type]
+
+
+def world(*states: UnitState, broken: Sequence[str] = ()) -> FakeWorld:
+    return FakeWorld({f"app@{slot}.service": state for slot, state in enumerate(states)}, broken)
+
+
+def run(this: App, fake: FakeWorld) -> list[tuple[str, ...]]:
+    roll_out(this, HOST, fake, lambda _message: None)
+    return fake.steps
+
+
+def test_surge_first_then_one_after_the_other_then_no_surge() -> None:
+    steps = run(app(workers=3), world(RUNNING, RUNNING, RUNNING))
+    assert steps == [
+        ("stop", "surge"),
+        ("start", "surge"),
+        ("restart", "0"),
+        ("restart", "1"),
+        ("restart", "2"),
+        ("stop", "surge"),
+    ]
+
+
+def test_a_broken_version_changes_nothing() -> None:
+    fake = world(RUNNING, RUNNING, broken=["app@surge.service"])
+    with pytest.raises(RolloutFailed, match="nothing has changed") as failure:
+        run(app(workers=2), fake)
+    assert failure.value.units == ("app@surge.service",)
+    assert fake.steps == [("stop", "surge"), ("start", "surge"), ("stop", "surge")]
+
+
+def test_a_slot_that_does_not_come_back_ends_the_rollout() -> None:
+    fake = world(RUNNING, RUNNING, RUNNING, broken=["app@1.service"])
+    with pytest.raises(RolloutFailed, match="1 of 3 workers run the new version"):
+        run(app(workers=3), fake)
+    assert fake.steps[-2:] == [("restart", "1"), ("stop", "surge")]
+
+
+def test_a_batch_restarts_together() -> None:
+    steps = run(app(workers=4, reload=Reload(surge=0, batch="50%")), world(*[RUNNING] * 4))
+    assert steps == [("stop", "surge"), ("restart", "0", "1"), ("restart", "2", "3")]
+
+
+def test_a_stopped_slot_stays_stopped_and_a_crashing_one_is_replaced() -> None:
+    steps = run(app(workers=3, reload=Reload(surge=0)), world(RUNNING, STOPPED, CRASHING))
+    assert steps == [("stop", "surge"), ("restart", "0"), ("restart", "2")]
+
+
+def test_an_app_that_grew_starts_the_new_slots_and_one_that_shrank_stops_the_surplus() -> None:
+    assert run(app(workers=2, reload=Reload(surge=0)), world(RUNNING, NEVER))[1:] == [
+        ("restart", "0"),
+        ("start", "1"),
+    ]
+    assert run(app(workers=1, reload=Reload(surge=0)), world(RUNNING, RUNNING, STOPPED))[1:] == [
+        ("restart", "0"),
+        ("stop", "1"),
+    ]
+
+
+def test_nothing_is_planned_for_a_surge_worker_that_was_left_behind() -> None:
+    fake = world(RUNNING)
+    fake.states["app@surge.service"] = RUNNING
+    assert plan(app(workers=1), HOST, fake).surplus == ()
+
+
+@pytest.mark.parametrize(
+    ("batch", "slots", "expected"),
+    [(1, 8, 1), (3, 8, 3), (9, 8, 8), ("25%", 64, 16), ("1%", 8, 1), ("100%", 8, 8)],
+)
+def test_batch_size(batch: int | str, slots: int, expected: int) -> None:
+    assert batch_size(batch, slots) == expected
