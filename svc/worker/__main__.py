@@ -1,0 +1,138 @@
+"""`python -P -m svc.worker NAME SLOT --app MODULE:ATTRIBUTE`: what a worker's unit executes."""
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
+
+from svc.worker import application, listeners, log, loops, notify, uvicorn_seam, wsgi
+from svc.worker.server import Server
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+LAST_WORDS_SECONDS = 0.5  # for tasks that the application left running
+LEAVE_SECONDS = 1.0  # for threads and atexit functions of the application
+
+
+class StoppedEarlyError(SystemExit):
+    """SIGTERM came while the application was being imported."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of a worker."""
+    parser = argparse.ArgumentParser(
+        prog="python -P -m svc.worker", description="One worker of an app of svc."
+    )
+    parser.add_argument("name", help="the app's name")
+    parser.add_argument("slot", help='the worker\'s number from 0 on, or "surge"')
+    parser.add_argument("--app", required=True, metavar="MODULE:ATTRIBUTE", help="the application object")
+    parser.add_argument(
+        "--interface", choices=("auto", "asgi", "wsgi"), default="auto", help="how it is called"
+    )
+    parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
+    parser.add_argument(
+        "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one worker; the exit status is 0 after SIGTERM and 1 when it could not start."""
+    options = parse(arguments)
+    faulthandler.enable()  # the watchdog sends SIGABRT: the journal shall show where every thread is
+    for number in STOP_SIGNALS:
+        signal.signal(number, _stopped_early)
+    journal = log.Journal()
+    log.prepare_streams(journal)
+    status = 0
+    try:
+        run(options, journal)
+    except log.WorkerError as error:
+        journal.error(f"{options.name}: {error}")
+        status = 1
+    _leave_soon(status)
+    return status
+
+
+def run(options: argparse.Namespace, journal: log.Journal) -> None:
+    """Take the listeners, load the application, serve. Raises WorkerError."""
+    uvicorn_seam.require()
+    with contextlib.ExitStack() as closing:
+        taken = listeners.take()
+        for listener in taken:
+            closing.enter_context(listener.sock)
+        watchdog = notify.watchdog_interval()
+        notifier = notify.connect()
+        closing.callback(notifier.close)
+        os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
+        chosen = loops.choose(journal, options.loop)
+        closing.callback(_close, chosen)
+        app, interface = _load(options, journal, chosen)
+        asgi = wsgi.as_asgi(app) if interface is application.Interface.WSGI else app
+        log.adopt_logger("uvicorn.error", journal)
+        server = Server(uvicorn_seam.Http(asgi), chosen, taken, journal, notifier, options.drain, watchdog)
+        chosen.loop.run_until_complete(server.serve())
+        _end_tasks(chosen.loop)
+
+
+def _close(chosen: loops.Loop) -> None:
+    # Python gives signals back to the system when it ends, and one more SIGTERM would be the status.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    loops.close(chosen)
+
+
+def _load(
+    options: argparse.Namespace, journal: log.Journal, chosen: loops.Loop
+) -> tuple[application.Application, application.Interface]:
+    # For applications that ask for the event loop when they are imported. It does not run yet: a
+    # running loop is what Django and others take for a sign that they must not touch the database.
+    asyncio.set_event_loop(chosen.loop)
+    directory = application.working_directory()
+    application.add_directory(directory)
+    try:
+        app = application.load(options.app, directory)
+    except (StoppedEarlyError, log.WorkerError):
+        raise
+    except BaseException as error:
+        journal.exception(f"{options.name}: importing {options.app} failed:", error)
+        raise log.WorkerError(
+            f"app = {options.app!r} could not be imported, the traceback is above"
+        ) from None
+    if options.interface != "auto":
+        return app, application.Interface(options.interface)
+    return app, application.interface_of(options.app, app)
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what the application left running, as asyncio.run() does, so that its `finally` blocks run."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=LAST_WORDS_SECONDS))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _leave_soon(status: int) -> None:
+    """End the process even if a thread of the application does not: else systemd would have to kill it."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        os._exit(status)
+
+    timer = threading.Timer(LEAVE_SECONDS, leave)
+    timer.daemon = True
+    timer.start()
+
+
+def _stopped_early(_number: int, _frame: object) -> NoReturn:
+    raise StoppedEarlyError(0)  # nothing has begun, so nothing is to be drained
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The listening sockets that systemd passes to a worker, sd_listen_fds(3).
+
+Listeners are known by name, because their order differs from worker to worker.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+from svc.worker.log import WorkerError
+
+FIRST_FD = 3  # SD_LISTEN_FDS_START
+VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_CURE = "start this worker by systemd (systemctl start NAME.target), with a socket unit that listens"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening stream socket and the name that its socket unit gave it."""
+
+    name: str
+    sock: socket.socket
+
+    def __str__(self) -> str:
+        return f"{self.name} ({describe(self.sock.getsockname())})"
+
+
+def describe(address: object) -> str:
+    """An address as a person writes it: `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/app.sock`."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    if isinstance(address, bytes):
+        address = "@" + address[1:].decode("utf-8", "replace")
+    return f"unix:{address}"
+
+
+def take(environ: MutableMapping[str, str] | None = None, first: int = FIRST_FD) -> tuple[Listener, ...]:
+    """Take over the listeners and remove the variables, so that no child believes they are its own.
+
+    Raises WorkerError when there are none, or when one is not a listening stream socket.
+    """
+    env = os.environ if environ is None else environ
+    pid, count, names = (env.pop(variable, "") for variable in VARIABLES)
+    if not pid or not count:
+        raise WorkerError(f"no listeners: LISTEN_FDS and LISTEN_PID are not set; {_CURE}")
+    if pid != str(os.getpid()):
+        raise WorkerError(f"no listeners: LISTEN_PID is {pid}, but this process is {os.getpid()}; {_CURE}")
+    if not count.isascii() or not count.isdigit() or int(count) == 0:
+        raise WorkerError(f"no listeners: LISTEN_FDS is {count!r}; {_CURE}")
+    labels = names.split(":") if names else []
+    labels += ["unknown"] * (int(count) - len(labels))  # what sd_listen_fds_with_names(3) calls them
+    return tuple(_take_one(first + index, labels[index]) for index in range(int(count)))
+
+
+def _take_one(fd: int, name: str) -> Listener:
+    wrong = f"LISTEN_FDS: fd {fd} ({name}) is not a listening stream socket"
+    cure = "the socket unit needs ListenStream= and Accept=no"
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise WorkerError(f"{wrong}; {cure}")
+    except OSError as error:
+        raise WorkerError(f"{wrong}: {error.strerror}; {cure}") from None
+    sock = socket.socket(fileno=fd)
+    listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if sock.type != socket.SOCK_STREAM or not listening:
+        sock.detach()
+        raise WorkerError(f"{wrong}; {cure}")
+    sock.set_inheritable(False)
+    # The flag belongs to the open file that all siblings share: one that blocks in accept() blocks
+    # its whole worker, so never rely on somebody else having set it.
+    sock.setblocking(False)
+    return Listener(name, sock)

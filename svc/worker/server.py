@@ -1,0 +1,152 @@
+"""The life of a worker, from the loaded application to the exit status."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from svc.worker.accept import FairLine
+from svc.worker.drain import Drain
+from svc.worker.lifespan import Lifespan
+from svc.worker.listeners import Listener
+from svc.worker.log import Journal, adopt_logger
+from svc.worker.loops import Loop
+from svc.worker.notify import Notify
+from svc.worker.uvicorn_seam import Http
+
+STATUS_SECONDS = 5.0
+DATE_SECONDS = 1.0
+SHUTDOWN_SECONDS = 2.5  # for the application's shutdown after the drain: systemd's limit is 5 s after it
+
+
+@dataclass(slots=True)
+class Adopter:
+    """Gives each accepted connection its protocol."""
+
+    http: Http
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+    _pending: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Take over `connection`. Both loops set TCP_NODELAY on it."""
+        task = self.loop.create_task(self._connect(connection))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self.loop.connect_accepted_socket(self.http.make_protocol, connection)
+        except OSError:
+            connection.close()  # the client is gone already
+        except Exception as error:
+            connection.close()
+            self.journal.exception("A connection could not be taken over:", error)
+
+    async def settled(self) -> None:
+        """Wait until every accepted connection is known to `http`."""
+        while self._pending:
+            await asyncio.wait(self._pending)
+
+
+@dataclass(slots=True)
+class Server:
+    """One worker's server: starts the application, accepts, drains at SIGTERM."""
+
+    http: Http
+    loop: Loop
+    listeners: Sequence[Listener]
+    journal: Journal
+    notify: Notify
+    drain_seconds: float
+    watchdog: float | None = None
+    _state: str = ""
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT and drained. Raises WorkerError when the start-up fails."""
+        stop = asyncio.Event()
+        self._on_signal(stop)
+        lifespan = Lifespan(self.http.app, self.http.lifespan_state, self.journal)
+        if not await _unless(stop, lifespan.startup()):
+            self.notify.stopping("stopped while starting")
+            lifespan.cancel()
+            return
+        adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
+        adopted = Adopter(self.http, self.loop.loop, self.journal)
+        line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal)
+        await line.join()
+        names = ", ".join(str(listener) for listener in self.listeners)
+        self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
+        self.notify.ready(self._status())
+        with contextlib.ExitStack() as ticking:
+            self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
+            self._tick(ticking, DATE_SECONDS, self.notify.flush)
+            self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
+            if self.watchdog is not None:
+                self._tick(ticking, self.watchdog, self.notify.watchdog)
+            await stop.wait()
+            line.leave()
+            self._state = "draining, "
+            self.notify.stopping(self._status())
+            await adopted.settled()
+            await Drain(self.http, self.journal, self.drain_seconds).run()
+            await self._shut_down(lifespan)
+
+    def _on_signal(self, stop: asyncio.Event) -> None:
+        """Set `stop` at SIGTERM and SIGINT; a second signal changes nothing.
+
+        Not by the loop's own add_signal_handler: while a WSGI application computes its answer the loop
+        stands still, but that answer shall already say `Connection: close`.
+        """
+
+        def stopped(_number: int, _frame: object) -> None:
+            self.http.announce_close()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.loop.call_soon_threadsafe(stop.set)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stopped)
+
+    async def _shut_down(self, lifespan: Lifespan) -> None:
+        try:
+            await asyncio.wait_for(lifespan.shutdown(), SHUTDOWN_SECONDS)
+        except TimeoutError:
+            self.journal.error(
+                f"the application's shutdown took longer than {SHUTDOWN_SECONDS:g} s; leaving it"
+            )
+            lifespan.cancel()
+
+    def _status(self) -> str:
+        http = self.http
+        counts = f"{len(http.connections)} connections, {len(http.tasks)} requests in progress"
+        return f"{self._state}{counts}, {http.answered} answered"
+
+    def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], None]) -> None:
+        """Call `call` every `seconds` from the event loop, the first time at once, until `ticking` closes."""
+        timer: asyncio.TimerHandle | None = None
+
+        def again() -> None:
+            nonlocal timer
+            timer = self.loop.loop.call_later(seconds, again)
+            call()
+
+        again()
+        ticking.callback(lambda: timer.cancel() if timer else None)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` to its end, or until `stop` is set; True when it came to its end."""
+    loop = asyncio.get_running_loop()
+    working, stopping = loop.create_task(work), loop.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        working.cancel()
+        stopping.cancel()

@@ -1,0 +1,150 @@
+"""The fair line: who gets which connection, and what happens when descriptors run out."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from svc.worker import loops
+from svc.worker.log import Journal
+from tests.unit.worker.process import Client, listen, run_worker
+
+
+def handled_by(listener: socket.socket) -> str:
+    """Which worker answers a request on a new connection."""
+    with Client(listener) as client:
+        return client.get()[2].decode().rpartition(" ")[2].strip()
+
+
+def test_two_workers_take_turns_exactly(loop: str) -> None:
+    with (
+        listen() as listener,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as one,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as two,
+    ):
+        answers = [handled_by(listener) for _ in range(200)]
+        assert set(answers) == {str(one.process.pid), str(two.process.pid)}
+        # Exactly in turn, except where a worker had no CPU when its turn came, and the kernel passed it by.
+        in_turn = sum(before != after for before, after in pairwise(answers))
+        assert in_turn >= 160
+        assert max(Counter(answers).values()) <= 120
+
+
+def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        for _ in range(3):
+            stack.enter_context(run_worker("--loop", loop, app="hello:app", listeners=[listener]))
+        spread: Counter[bytes] = Counter()
+        for _ in range(60):
+            client = stack.enter_context(Client(listener))
+            spread[client.get()[2]] += 1
+        assert len(spread) == 3
+        assert min(spread.values()) >= 12
+
+
+def test_a_stopped_worker_is_not_in_the_line(loop: str) -> None:
+    with (
+        listen() as listener,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as absent,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as present,
+    ):
+        absent.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, absent.process.pid, os.WSTOPPED)
+        # One wake-up may still go to the stopped one; the sweep finds that connection.
+        assert {handled_by(listener) for _ in range(10)} == {str(present.process.pid)}
+        absent.process.send_signal(signal.SIGCONT)
+
+
+def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str) -> None:
+    with (
+        listen() as listener,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener], limit=40) as worker,
+        contextlib.ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(Client(listener)) for _ in range(60)]
+        worker.line("Too many open files; pausing for 1 s")
+        before = _cpu_seconds(worker.process.pid)
+        clients[0].get()  # those that were accepted are served
+        for client in clients[:45]:
+            client.sock.close()
+        assert clients[-1].get()[0] == 200
+        assert _cpu_seconds(worker.process.pid) - before < 0.5  # no busy loop in the pause
+        worker.terminate()
+        for client in clients:
+            client.sock.close()
+        assert worker.ended() == 0
+        assert worker.journal.count("Too many open files") == 1
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_idle_worker_uses_no_measurable_cpu(loop: str) -> None:
+    with run_worker("--loop", loop, app="hello:app", environment={"WATCHDOG_USEC": "2000000"}) as worker:
+        worker.message("WATCHDOG=1")
+        before = _cpu_seconds(worker.process.pid)
+        for _ in range(2):
+            worker.message("WATCHDOG=1")
+        assert _cpu_seconds(worker.process.pid) - before <= 0.03
+
+
+def test_a_loop_that_fails_the_proof_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed: list[bool] = []
+
+    class Unfit(asyncio.SelectorEventLoop):
+        def add_reader(self, *_: object) -> None:
+            """Watch nothing."""
+
+        def remove_reader(self, *_: object) -> bool:
+            """Nothing was watched."""
+            return False
+
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    monkeypatch.setattr(loops, "_uvloop", Unfit)
+    chosen = loops.choose(Journal())
+    assert chosen.name == "asyncio"
+    assert (
+        "uvloop cannot carry the fair line (its epoll instance is not to be found" in capsys.readouterr().err
+    )
+    assert closed == [True]
+    loops.close(chosen)
+
+
+def test_a_loop_that_is_not_installed_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> asyncio.AbstractEventLoop:
+        raise ModuleNotFoundError("No module named 'uvloop'")
+
+    monkeypatch.setattr(loops, "_uvloop", missing)
+    chosen = loops.choose(Journal())
+    assert chosen.name == "asyncio"
+    assert capsys.readouterr().err == ""
+    loops.close(chosen)
+
+
+def test_each_loop_passes_the_proof_and_leaves_no_descriptor_behind(loop: str) -> None:
+    numbers = []
+    for _ in range(3):
+        chosen = loops.choose(Journal(), loop)
+        assert chosen.name == loop
+        loops.close(chosen)
+        del chosen
+        gc.collect()  # uvloop closes its own descriptors when it is collected
+        numbers.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert numbers[1] == numbers[2]  # the first may leave what all loops of a process share
