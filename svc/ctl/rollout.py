@@ -48,8 +48,8 @@ def _check_listeners(app: App) -> None:
     if closed:
         raise RolloutFailed(
             f"{', '.join(closed)} is not open, and a reload keeps the listeners as they are: "
-            "to change `listen` run "
-            f"`systemctl stop {app.name}.target` and `systemctl start {app.name}.target`; nothing has changed"
+            f"to change `listen` run `systemctl stop {app.name}.target '{app.name}*.socket'`, then "
+            f"`systemctl start {app.name}.target`; nothing has changed"
         )
 
 

@@ -1,0 +1,68 @@
+# svc: what a developer and a packager call. `make` lists it.
+
+VENV   := .venv/bin
+PYTHON := /usr/bin/python3
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+PYTEST := $(VENV)/python -B -m pytest
+# The tests with a real systemd run as root in the tree of a user: they leave nothing of root's there.
+PYTEST_AS_ROOT := $(SUDO) $(PYTEST) -p no:cacheprovider
+
+PORT    ?= 8000
+WORKERS ?= auto
+PART    ?=
+RUNS    ?= 5
+ONLY    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help check test demo bench deps deps-test deps-bench static unit unit-all system golden docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+check: deps static unit ## ruff, mypy, unit and golden tests; no root, under a minute
+
+test: deps-test static unit-all system ## all tests, also those that boot a real systemd (root; asks sudo)
+
+demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
+	@$(SUDO) $(PYTHON) -B -m tests.demo --port $(PORT) --workers $(WORKERS)
+
+bench: deps-bench ## measure svc and its peers, half an hour; PART=reload RUNS=5 for less (root; asks sudo)
+	@$(SUDO) .venv-bench/bin/python -B -m tests.bench $(PART) --runs $(RUNS) --only '$(ONLY)'
+
+deps: ## fetch what is missing: Debian packages, the virtual environment
+	@tests/deps.sh
+
+deps-test:
+	@tests/deps.sh test
+
+deps-bench:
+	@tests/deps.sh bench
+
+static: deps
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+
+unit: deps
+	$(PYTEST) -q -n 4 tests/unit tests/render
+
+unit-all: deps-test
+	$(PYTEST) -q -n 4 --every-uvicorn tests/unit tests/render
+
+system: deps-test
+	$(PYTEST_AS_ROOT) tests/system
+
+golden: deps ## write the expected units of tests/render anew, after a change that is meant
+	UPDATE_GOLDEN=1 $(PYTEST) -q tests/render
+
+docs: ## write the configuration table of README.md anew
+	$(PYTHON) -B -m svc.manual table >.table.md
+	sed -i -e '/^<!-- table -->$$/,/^<!-- \/table -->$$/{/^<!--/!d}' -e '/^<!-- table -->$$/r .table.md' README.md
+	rm .table.md
+
+clean: ## remove what was built and fetched
+	rm -rf .venv .venv-uvicorn-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# install, uninstall
+include packaging/install.mk

@@ -1,0 +1,142 @@
+"""`systemctl reload`: what it promises, judged by clients that record every request."""
+
+import pytest
+
+from tests.client import load
+from tests.system import versions
+from tests.system.conftest import App
+
+
+def test_a_reload_replaces_all_workers(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=4)
+    before = app.pids()
+    app.deploy(versions.good("2"))
+    assert app.systemctl("reload", "app.target").returncode == 0
+    after = app.pids()
+    assert len(after) == 4
+    assert not set(before) & set(after)
+    assert "version 2" in app.get("/")
+    assert app.show("app@surge.service", "ActiveState") == "inactive"
+
+
+def test_the_coordinator_reloads_too(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    before = app.pids()
+    assert app.systemctl("reload", "app").returncode == 0
+    assert not set(before) & set(app.pids())
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
+def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
+    app.deploy(versions.good("1", startup_seconds=0.3))
+    app.start(workers=4)
+    with load(app.url, connections=50, keep_alive=keep_alive) as clients:
+        for version in ("2", "3"):
+            app.deploy(versions.good(version, startup_seconds=0.3))
+            assert app.systemctl("reload", "app.target").returncode == 0
+    result = clients.stop()
+    assert result.failed == 0, result.table()
+    assert result.requests > 1000
+
+
+@pytest.mark.parametrize("kind", versions.BROKEN)
+def test_a_broken_version_changes_nothing(app: App, kind: str) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3, more="[limits]\nstart = 3\n")
+    before = app.pids()
+    app.deploy(versions.BROKEN[kind])
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        for unit in ("app.target", "app.service"):
+            done = app.systemctl("reload", unit, check=False)
+            assert done.returncode != 0, done.stderr
+    assert app.pids() == before
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    journal = app.machine.journal("app.service")
+    assert versions.REASONS[kind] in journal
+    assert "nothing has changed" in journal
+    # A deploy that mends it is taken.
+    app.deploy(versions.good("3"))
+    assert app.systemctl("reload", "app.target").returncode == 0
+    assert "version 3" in app.get("/")
+
+
+def test_a_changed_app_file_is_picked_up(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    with load(app.url, connections=20, keep_alive=False) as clients:
+        app.configure(workers=4)
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == 4
+        app.configure(workers=1)
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == 1
+        app.drop_in("10-env", '[env]\nGREETING = "hello"\n')
+        assert app.systemctl("reload", "app.target").returncode == 0
+    assert "GREETING=hello" in app.show("app@0.service", "Environment")
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_a_configuration_that_became_invalid_changes_nothing(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    before = app.pids()
+    app.machine.write("/etc/svc/app.toml", 'app = "webapp:app"\nworker = 3\n')
+    assert app.systemctl("reload", "app.target", check=False).returncode != 0
+    assert app.pids() == before
+    assert "did you mean `workers`" in app.machine.journal("app.service")
+
+
+def test_a_new_address_is_refused_before_anything_changes(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    before = app.pids()
+    app.configure(workers=2, port=app.free_port())
+    assert app.systemctl("reload", "app.target", check=False).returncode != 0
+    assert app.pids() == before
+    assert "a reload keeps the listeners" in app.machine.journal("app.service")
+    assert app.get("/")
+
+
+def test_a_stopped_slot_stays_stopped(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3)
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        app.systemctl("stop", "app@1.service")
+        app.systemctl("reload", "app.target")
+        assert app.show("app@1.service", "ActiveState") == "inactive"
+        assert len(app.pids()) == 2
+        app.systemctl("start", "app@1.service")
+    assert len(app.pids()) == 3
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_a_batch_of_slots_restarts_together(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=4, more='[reload]\nbatch = "50%"\n')
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        assert app.systemctl("reload", "app.target").returncode == 0
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    journal = app.machine.journal("app.service")
+    assert "app@0.service, app@1.service ready (2 of 4)" in journal
+
+
+def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App) -> None:
+    app.deploy(versions.good("1", startup_seconds=1))
+    app.start(workers=2)
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        app.deploy(versions.good("2", startup_seconds=1))
+        reload = app.machine.popen("systemctl", "reload", "app.service")
+        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
+        app.systemctl("kill", "--signal=KILL", "--kill-who=control", "app.service")
+        assert reload.wait() != 0
+        assert app.systemctl("reload", "app.target").returncode == 0
+    assert "version 2" in app.get("/")
+    assert app.show("app@surge.service", "ActiveState") == "inactive"
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()

@@ -1,0 +1,88 @@
+"""Versions of an application that a test deploys: good ones and every kind of broken one."""
+
+FOLDER = "/srv/webapp"
+FILE = f"{FOLDER}/webapp.py"
+PYTHON = "/opt/svc-venv/bin/python"
+
+_APPLICATION = """
+import asyncio, os, sys, time
+
+VERSION = {version!r}
+WORKER = os.environ["SVC_SLOT"]
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                {startup}
+                print("lifespan start", WORKER, flush=True)
+                await send({{"type": "lifespan.startup.complete"}})
+            else:
+                print("lifespan end", WORKER, flush=True)
+                await send({{"type": "lifespan.shutdown.complete"}})
+                return
+    path = scope["path"]
+    if path == "/hang":
+        time.sleep(300)
+    if path == "/crash":
+        os._exit(3)
+    if path == "/slow":
+        await asyncio.sleep(2)
+    body = f"worker {{WORKER}} process {{os.getpid()}} version {{VERSION}}".encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+
+
+def good(version: str, startup_seconds: float = 0.0) -> str:
+    """Return a version that works; its start-up takes `startup_seconds`."""
+    return _APPLICATION.format(version=version, startup=f"await asyncio.sleep({startup_seconds})")
+
+
+BROKEN = {
+    "syntax error": "def app(:\n",
+    "exits at once": "import sys\nsys.exit('no licence')\n",
+    "fails in start-up": _APPLICATION.format(version="broken", startup="raise RuntimeError('no database')"),
+    "hangs in start-up": _APPLICATION.format(version="broken", startup="await asyncio.sleep(3600)"),
+}
+
+# What the journal says about each.
+REASONS = {
+    "syntax error": "SyntaxError",
+    "exits at once": "no licence",
+    "fails in start-up": "no database",
+    "hangs in start-up": "timed out",
+}
+
+WSGI = """
+import os, time
+
+def app(environ, start_response):
+    body = environ["wsgi.input"].read()
+    answer = f"process {os.getpid()} got {len(body)} bytes".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
+    return [answer]
+"""
+
+NODE = """
+const http = require("node:http");
+const server = http.createServer((request, response) => {
+  response.end(`worker ${process.env.SVC_SLOT} process ${process.pid}`);
+});
+server.listen({ fd: 3 });
+process.on("SIGTERM", () => server.close(() => process.exit(0)));
+"""
+
+
+def configuration(port: int, workers: int, more: str = "") -> str:
+    """Return an app file that serves the deployed application; `more` are further sections."""
+    return f"""
+app = "webapp:app"
+directory = "{FOLDER}"
+python = "{PYTHON}"
+listen = ["127.0.0.1:{port}"]
+workers = {workers}
+{more}
+"""
