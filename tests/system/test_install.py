@@ -1,0 +1,43 @@
+"""`make install` and `make uninstall`: what they put where, and that nothing of it stays."""
+
+from tests.install import SOURCE
+from tests.machine import Machine
+
+
+def files(machine: Machine, *folders: str) -> set[str]:
+    """Return all files below folders."""
+    return set(machine.run("find", *folders, "!", "-type", "d").stdout.splitlines())
+
+
+def test_under_destdir_nothing_of_the_host_is_touched(machine: Machine) -> None:
+    before = files(machine, "/usr/lib/svc", "/usr/local")
+    cursor = machine.cursor()
+    machine.run("make", "-s", "-C", SOURCE, "install", "DESTDIR=/run/image", "PREFIX=/usr/local")
+    assert files(machine, "/usr/lib/svc", "/usr/local") == before
+    installed = files(machine, "/run/image")
+    assert "/run/image/usr/local/bin/svcctl" in installed
+    assert "/run/image/usr/local/lib/systemd/system-generators/svc-generator" in installed
+    assert "/run/image/usr/local/lib/systemd/user-generators/svc-generator" in installed
+    assert any("/__pycache__/render.cpython-" in name for name in installed)
+    # systemd was not told.
+    assert "Reloading" not in machine.journal(since=cursor)
+
+
+def test_uninstall_leaves_only_what_the_administrator_wrote(machine: Machine) -> None:
+    machine.run("mkdir", "-p", "/run/other-image/usr/local/lib/svc/apps", "/run/other-image/etc/svc")
+    own = ("/run/other-image/usr/local/lib/svc/apps/mine.toml", "/run/other-image/etc/svc/site.toml")
+    for path in own:
+        machine.write(path, "")
+    where = ("DESTDIR=/run/other-image", "PREFIX=/usr/local")
+    machine.run("make", "-s", "-C", SOURCE, "install", *where)
+    machine.run("make", "-s", "-C", SOURCE, "uninstall", *where)
+    assert files(machine, "/run/other-image") == set(own)
+
+
+def test_a_host_without_apps_pays_for_no_import(machine: Machine) -> None:
+    generator = "/usr/lib/systemd/system-generators/svc-generator"
+    script = f"SVC_ROOT=/nowhere python3 -I -X importtime {generator} /run/x /run/x /run/x"
+    imported = machine.run("sh", "-c", script).stderr
+    assert "svc.folders" in imported
+    for heavy in ("pathlib", "tomllib", "dataclasses", "jinja2", "svc.config", "svc.units"):
+        assert heavy not in imported, imported
