@@ -65,7 +65,8 @@ def string(value: object, *, tab: bool = False) -> str:
         raise Invalid(f"{show(value)} is not a string", 'write it between quotes: "…"')
     if has_control(value, tab=tab):
         raise Invalid(
-            f"{show(value)} holds a line end or another control character", "remove it: a unit cannot hold it"
+            f"{show(value)} holds a line end or another control character, or a noncharacter",
+            "remove it: a unit cannot hold it",
         )
     if len(value.encode()) > LONGEST:
         raise Invalid(

@@ -1,7 +1,7 @@
 r"""Values → text in a unit file, so that no value can leave its place in its line.
 
 Every function raises ValueError for a text that a unit cannot hold: control characters
-(newline, carriage return and NUL among them) and lone surrogates.
+(newline, carriage return and NUL among them), lone surrogates and Unicode's noncharacters.
 
 The rules are those of systemd.syntax(7), of "COMMAND LINES" in systemd.service(5) and of
 "SPECIFIERS" in systemd.unit(5): systemd first joins lines that end in a backslash and strips
@@ -14,9 +14,14 @@ from collections.abc import Iterable
 
 # Characters that mean nothing to systemd wherever they stand in a word.
 _BARE = re.compile(r"[A-Za-z0-9_./:=@,+-]+")
-# Unicode's category Cc, and surrogates, which UTF-8 cannot hold.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CONTROL_NOT_TAB = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+# Surrogates, which UTF-8 cannot hold, and noncharacters: systemd ignores a line with one of these
+# (unichar_is_valid() in its src/basic/utf8.c).
+_INVALID = "\ud800-\udfff\ufdd0-\ufdef" + "".join(
+    chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+)
+# Unicode's category Cc, and what is no character.
+_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f{_INVALID}]")
+_CONTROL_NOT_TAB = re.compile(f"[\x00-\x08\x0a-\x1f\x7f-\x9f{_INVALID}]")
 
 
 def has_control(text: str, *, tab: bool = False) -> bool:

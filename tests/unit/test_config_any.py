@@ -14,6 +14,7 @@ from svc.config import AppFiles, ConfigError, load, warnings
 from svc.config.problems import Problem
 from svc.config.settings import ANY, SETTINGS, Setting
 from svc.units import escape
+from tests.unit.test_escape import NO_CHARACTERS
 
 TEXT = st.text(
     st.one_of(st.sampled_from(" \t\"'\\%$;#=@-+!:/\n\r\0\x7f\x85"), st.characters(codec="utf-8")), max_size=20
@@ -117,7 +118,8 @@ def test_an_app_or_an_error(tmp_path: Path, text: str) -> None:
 @st.composite
 def good(draw: st.DrawFn) -> str:
     """A file whose values are odd, and right."""
-    word = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)
+    character = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=NO_CHARACTERS)
+    word = st.text(character, min_size=1, max_size=20)
     args = draw(st.lists(word, max_size=4))
     folder = draw(word.map(lambda part: "/srv/" + part.replace("\\", "/").strip() + "x"))
     env = draw(st.dictionaries(st.from_regex(r"[A-Z][A-Z_]{0,5}X", fullmatch=True), word, max_size=4))

@@ -18,10 +18,12 @@ from svc.units import escape
 
 SPECIAL = " \t\"'\\%$;#=@-+!:|{}[]()*?~\n\r\0\x7f\x85äπ🐍"
 TEXT = st.text(st.one_of(st.sampled_from(SPECIAL), st.characters()), max_size=40)
+NO_CHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+NO_CHARACTERS += [chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)]
 CLEAN = st.text(
     st.one_of(
         st.sampled_from([c for c in SPECIAL if unicodedata.category(c) != "Cc"]), st.characters()
-    ).filter(lambda c: unicodedata.category(c) not in {"Cc", "Cs"}),
+    ).filter(lambda c: unicodedata.category(c) not in {"Cc", "Cs"} and c not in NO_CHARACTERS),
     max_size=40,
 )
 NAME = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
@@ -162,6 +164,18 @@ def test_lines_that_are_taken_as_they_stand_come_back(text: str, write: Callable
 )
 def test_an_argument_is_bare_when_it_can_be(text: str, written: str) -> None:
     assert escape.argument(text) == written
+
+
+@pytest.mark.parametrize("character", NO_CHARACTERS, ids=ascii)
+def test_what_unicode_calls_no_character_is_refused(character: str) -> None:
+    with pytest.raises(ValueError, match="control"):
+        escape.plain(f"a{character}b")
+
+
+def test_systemd_would_have_ignored_it(tmp_path: Path) -> None:
+    for character in NO_CHARACTERS:
+        line = f"WorkingDirectory=/srv/{character}"
+        assert "not UTF-8 clean" in verify(tmp_path, ["ExecStart=/bin/true", line]), ascii(character)
 
 
 def test_a_tab_may_stand_only_in_the_environment() -> None:
