@@ -97,6 +97,7 @@ class App:
     reload: Reload = field(default_factory=Reload)
     limits: Limits = field(default_factory=Limits)
     env: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[tuple[str, str], ...] = ()
     unit: tuple[Directive, ...] = ()
     service: tuple[Directive, ...] = ()
     socket: tuple[Directive, ...] = ()

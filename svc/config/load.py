@@ -50,7 +50,7 @@ def warnings(files: AppFiles) -> list[Problem]:
         document.problem(
             ("env", name),
             "looks like a secret, and every user of this host can read the environment in a unit",
-            "keep it in a file that only root can read, and pass it on with LoadCredential= in [service]",
+            "keep it in a file that only root can read, and name that file in [credentials]",
         )
         for name in (table if isinstance(table, dict) else ())
         if re.search(_SECRET, name)
@@ -204,6 +204,7 @@ def _build(files: AppFiles, values: "dict[tuple[str, str], Any]") -> App:
         reload=Reload(**fields["reload"]),
         limits=Limits(**fields["limits"]),
         env=tuple(fields["env"].items()),
+        credentials=tuple(fields["credentials"].items()),
         unit=lines("unit"),
         service=lines("service"),
         socket=lines("socket"),

@@ -65,6 +65,12 @@ def environment_value(value: object) -> str:
             raise Invalid(f"{show(value)} cannot be the value of an environment variable", "write a string")
 
 
+def credential_name(name: str) -> None:
+    """Refuse what cannot name a credential: a file name without what separates the words of a line."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or len(name) > 255:
+        raise Invalid(f"{show(name)} cannot name a credential", "use letters, digits and _ . -")
+
+
 def directive_name(name: str) -> None:
     """Refuse what cannot be the name of a directive. That systemd knows it is not checked."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name) or len(name) > 255:
@@ -252,10 +258,11 @@ SETTINGS: tuple[Setting, ...] = (
         later="the cluster API",
     ),
     Setting(
-        "credentials", ANY, _later, None, "",
-        "Secrets that only the app can read.",
-        'DATABASE_PASSWORD = "/etc/mysite/password"',
-        later="credentials",
+        "credentials", ANY, values.credential, _OPEN_TABLE, "",
+        "Secrets: a name, and the file that holds it, which only root needs to read. The app finds the "
+        "content in $CREDENTIALS_DIRECTORY/NAME; no other user and no other app can read it.",
+        'database-password = "/etc/mysite/database-password"',
+        name=credential_name,
     ),
     Setting(
         "env", ANY, environment_value, _OPEN_TABLE, "",

@@ -193,6 +193,17 @@ def path(value: object) -> str:
     return text
 
 
+def credential(value: object) -> str:
+    """Return the path of a file that LoadCredential= takes: absolute, without empty, `.` and `..` parts.
+
+    systemd ignores the whole line otherwise (path_is_normalized() in its src/basic/path-util.c).
+    """
+    text = path(value)
+    if any(part in {"", ".", ".."} for part in text.split("/")[1:]):
+        raise Invalid(f"{show(value)} is no plain path", "write it without `//`, `.` and `..`")
+    return text
+
+
 def program(value: object) -> str:
     """Return an absolute path, or a name to look up in systemd's own path, that ExecStart= takes first."""
     text = string(value)

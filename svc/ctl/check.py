@@ -67,8 +67,21 @@ def _surroundings(app: App, host: Host) -> list[Problem]:
                 f"create it (`useradd --system {app.user}`), or remove `user`: then systemd makes one",
             )
         )
+    for name, file in app.credentials:
+        if not _may_exist(file):
+            what = f"{file} does not exist, so no worker would start"
+            cure = "create it, readable by root alone"
+            problems.append(Problem(app.source, None, f"credentials.{name}", what, cure))
     program = _interpreter(app) if app.app else _program(app)
     return [*problems, *([program] if program else [])]
+
+
+def _may_exist(file: str) -> bool:
+    """Whether a file is there, or lies where the caller may not look."""
+    try:
+        return Path(file).exists()
+    except PermissionError:
+        return True
 
 
 def _user_exists(user: str) -> bool:

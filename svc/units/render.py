@@ -129,6 +129,7 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
         "user": escape.plain(app.user),
         "dynamic_user": _dynamic_user(app.name),
         "protect_home": "read-only" if _lives_in_a_home(app) else "yes",
+        "credentials": [f"{name}:{escape.path(file)}" for name, file in app.credentials],
         "unit_directives": app.unit,
         "service_directives": app.service,
     }

@@ -166,7 +166,12 @@ LONG = "x" * (64 * 1024 + 1)
         ("reload.canary = '/x'", "`canary` comes with a later version of svc (canary requests); remove it"),
         ("limits.memory = 1", "`memory` comes with a later version of svc"),
         ("[cluster]\nurl = 'x'", "`url` comes with a later version of svc (the cluster API); remove it"),
-        ("[credentials]\nA = 'x'", "credentials.A: `A` comes with a later version of svc (credentials)"),
+        ("[credentials]\nA = 'x'", 'credentials.A: "x" is not an absolute path'),
+        ("[credentials]\nA = '/etc/../x'", 'credentials.A: "/etc/../x" is no plain path'),
+        ("[credentials]\nA = '/etc//x'", 'credentials.A: "/etc//x" is no plain path'),
+        ("[credentials]\nA = '/etc/x/'", 'credentials.A: "/etc/x/" is no plain path'),
+        ("[credentials]\n'A:B' = '/x'", '"A:B" cannot name a credential; use letters, digits'),
+        ("[credentials]\n'..' = '/x'", '".." cannot name a credential'),
         ("balance.policy = 'sticky-ip'", '"sticky-ip" comes with a later version of svc; remove it'),
         ("balance.policy = 'best'", 'balance.policy: "best" is not known here; write "fair"'),
         ("balance.listeners = 65", "balance.listeners: 65 is out of range"),
@@ -364,7 +369,7 @@ def test_secrets_in_the_environment_are_warned_of(tmp_path: Path) -> None:
         (6, "env.API_KEY"),
         (7, "env.auth_token"),
     ]
-    assert "LoadCredential=" in found[0].cure
+    assert "[credentials]" in found[0].cure
     assert warnings(files(tmp_path, "env = 1")) == []
 
 
