@@ -54,7 +54,7 @@ install: install-check
 	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
 	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
-	install -m 644 README.md CHANGELOG.md LICENSE "$(DESTDIR)$(DOCDIR)/"
+	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules "$(DESTDIR)$(DOCDIR)/"
 	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.

@@ -31,6 +31,7 @@ missing_packages() {
 	wrk wrk
 	node nodejs
 	man man-db
+	pkcheck polkitd
 	groff groff-base
 	END
     while read -r module package; do
