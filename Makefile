@@ -9,9 +9,12 @@ PYTEST_AS_ROOT := $(SUDO) $(PYTEST) -p no:cacheprovider
 
 PORT    ?= 8000
 WORKERS ?= auto
+PART    ?=
+RUNS    ?= 5
+ONLY    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help check test demo deps deps-test static unit unit-all system golden docs clean
+.PHONY: help check test demo bench deps deps-test deps-bench static unit unit-all system golden docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,11 +26,17 @@ test: deps-test static unit-all system ## all tests, also those that boot a real
 demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
 	@$(SUDO) $(PYTHON) -B -m tests.demo --port $(PORT) --workers $(WORKERS)
 
+bench: deps-bench ## measure svc and its peers, half an hour; PART=reload RUNS=5 for less (root; asks sudo)
+	@$(SUDO) .venv-bench/bin/python -B -m tests.bench $(PART) --runs $(RUNS) --only '$(ONLY)'
+
 deps: ## fetch what is missing: Debian packages, the virtual environment
 	@tests/deps.sh
 
 deps-test:
 	@tests/deps.sh test
+
+deps-bench:
+	@tests/deps.sh bench
 
 static: deps
 	$(VENV)/ruff check

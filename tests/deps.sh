@@ -1,6 +1,7 @@
 #!/bin/bash
-# Fetch what is missing for `make check`, `make test` and `make demo`: Debian packages, and the virtual
-# environments .venv (the newest uvicorn) and .venv-uvicorn-* (the ones of Debian 12 and 13).
+# Fetch what is missing for `make check`, `make test`, `make demo` and `make bench`: Debian packages, and the
+# virtual environments .venv (the newest uvicorn), .venv-uvicorn-* (the ones of Debian 12 and 13) and
+# .venv-bench (the peers of the benchmark; PM2 comes from npm).
 # A second call finds everything in place and is done at once.
 set -eu
 umask 022 # workers read the environments as other users
@@ -32,8 +33,14 @@ missing_packages() {
 	node nodejs
 	man man-db
 	pkcheck polkitd
+	cc gcc
 	groff groff-base
 	END
+    test -f /usr/include/stdio.h || echo libc6-dev # what gcc only recommends
+    if test "$WANTED" = bench; then
+        command -v npm >/dev/null || echo npm
+        command -v taskset >/dev/null || echo util-linux
+    fi
     while read -r module package; do
         $PYTHON -c "import $module" 2>/dev/null || echo "$package"
     done <<-END
@@ -98,6 +105,16 @@ environment() {
     echo "$stamp" >"$folder/deps"
 }
 
+# The peers of the benchmark that run on Node.
+pm2() {
+    local folder=build/bench-node
+    test ! -f $folder/node_modules/pm2/package.json || return 0
+    say "installing PM2 into $folder"
+    mkdir -p $folder
+    quietly npm install --prefix $folder --no-audit --no-fund --no-progress --loglevel=error pm2 ||
+        die "npm could not install pm2 (above); is the package index reachable?"
+}
+
 test -x $PYTHON || test -x /usr/bin/apt-get || die "$PYTHON is missing; install Python 3.11 or newer"
 if ! test -x $PYTHON; then apt update && apt install --yes --no-install-recommends python3; fi
 $PYTHON -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -105,6 +122,10 @@ $PYTHON -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 
 packages
 environment .venv $REQUIREMENTS
+if test "$WANTED" = bench; then
+    environment .venv-bench tests/requirements-bench.txt
+    pm2
+fi
 if test "$WANTED" = test; then
     without_tools=$(mktemp)
     trap 'rm -f "$without_tools"' EXIT

@@ -1,0 +1,64 @@
+"""What a worker costs in memory: PSS (shared pages divided by those who share them), 4 workers.
+
+All processes of a server count, its master too; without preloading, which would make a broken new
+version of the application fatal to the master.
+"""
+
+from tests.bench import installed, peers, proc
+from tests.bench.bench import Bench
+from tests.bench.results import Column, Goal, Outcome, Samples
+from tests.bench.wrk import wrk
+
+TITLE = "Memory a worker, of 4 workers"
+WORKERS = 4
+SECONDS = 1
+APPS = {
+    "Flask": (
+        "flask_site",
+        "wsgi",
+        (peers.gunicorn("sync"), peers.gunicorn("gthread", "--threads", "4"), peers.granian("wsgi")),
+    ),
+    "Starlette": ("starlette_site", "asgi", (peers.gunicorn("asgi"), peers.granian("asgi"), peers.uvicorn())),
+}
+THEIRS = {"Flask": "gunicorn sync", "Starlette": "gunicorn asgi"}
+COLUMNS = (
+    Column("all", "PSS MiB a worker, master included", 1),
+    Column("worker", "PSS MiB of the workers alone", 1),
+)
+MIB = 1 << 20
+
+
+def run(bench: Bench) -> Outcome:
+    """Measure all."""
+    samples = Samples()
+    machine = bench.stack.enter_context(installed.booted())
+    contestants = [(app, peer) for app, (_, _, others) in APPS.items() for peer in (None, *others)]
+    for number, (app, peer) in bench.rounds(contestants):
+        module, interface, _ = APPS[app]
+        name = f"{app}: {peer.name if peer else 'svc'}"
+        site = peers.Site(module, bench.port(), WORKERS)
+        if peer is None:
+            with installed.serving(machine, site, interface) as svc:
+                wrk(site.url, SECONDS, 4 * WORKERS)
+                everything = workers = _pss(svc.pids())
+        else:
+            with peers.running(peer, site) as server:
+                wrk(site.url, SECONDS, 4 * WORKERS)
+                everything, workers = _pss(server.pids()), _pss(server.workers())
+        samples.add(name, "all", everything)
+        samples.add(name, "worker", workers)
+        bench.say(number, f"{name:<28} {everything:.1f} MiB a worker")
+    goals = [
+        Goal(
+            f"{app}, svc: memory a worker, times {theirs}",
+            samples.figure(f"{app}: svc", "all").over(samples.figure(f"{app}: {theirs}", "all")),
+            "≤",
+            1.0,
+        )
+        for app, theirs in THEIRS.items()
+    ]
+    return Outcome((samples.table(TITLE, COLUMNS, "After a second of requests."),), tuple(goals))
+
+
+def _pss(pids: list[int]) -> float:
+    return sum(proc.pss_bytes(pid) for pid in pids) / WORKERS / MIB
