@@ -11,7 +11,8 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from svc.worker import application, listeners, log, loops, notify, uvicorn_seam, wsgi
+from svc.worker import application, listeners, log, loops, notify, runtime, uvicorn_seam, wsgi
+from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -75,9 +76,25 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         app, interface = _load(options, journal, chosen)
         asgi = wsgi.as_asgi(app) if interface is application.Interface.WSGI else app
         log.adopt_logger("uvicorn.error", journal)
-        server = Server(uvicorn_seam.Http(asgi), chosen, taken, journal, notifier, options.drain, watchdog)
+        meeting = _meet(options, journal)
+        if meeting is not None:
+            closing.callback(meeting.leave)
+        http = uvicorn_seam.Http(asgi)
+        server = Server(http, chosen, taken, journal, notifier, options.drain, watchdog, meeting)
         chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
+
+
+def _meet(options: argparse.Namespace, journal: log.Journal) -> Meeting | None:
+    """Where connections are handed over. A worker that was started by hand has no such place."""
+    directory = runtime.runtime_directory(options.name)
+    if directory is None:
+        return None
+    try:
+        return Meeting.join(directory, options.slot)
+    except OSError as error:
+        journal.warning(f"{directory}: {error.strerror}; connections cannot be handed over to siblings")
+        return None
 
 
 def _close(chosen: loops.Loop) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from svc.worker import moving
 from svc.worker.accept import FairLine
 from svc.worker.drain import Drain
+from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal, adopt_logger
@@ -31,15 +33,29 @@ class Adopter:
     journal: Journal
     _pending: set["asyncio.Task[None]"] = field(default_factory=set)
 
+    @property
+    def pending(self) -> int:
+        """Connections that are not yet known to `http`."""
+        return len(self._pending)
+
     def adopt(self, connection: socket.socket) -> None:
         """Take over `connection`. Both loops set TCP_NODELAY on it."""
-        task = self.loop.create_task(self._connect(connection))
+        self._start(self._connect(connection))
+
+    def adopt_idle(self, connection: socket.socket) -> None:
+        """The same for a connection that a sibling had before: it may be idle as long as it was there."""
+        self._start(self._connect(connection, idle=True))
+
+    def _start(self, connecting: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(connecting)
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
-    async def _connect(self, connection: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket, *, idle: bool = False) -> None:
         try:
-            await self.loop.connect_accepted_socket(self.http.make_protocol, connection)
+            _, protocol = await self.loop.connect_accepted_socket(self.http.make_protocol, connection)
+            if idle:
+                moving.expect_request(protocol)
         except OSError:
             connection.close()  # the client is gone already
         except Exception as error:
@@ -63,6 +79,7 @@ class Server:
     notify: Notify
     drain_seconds: float
     watchdog: float | None = None
+    meeting: Meeting | None = None
     _state: str = ""
 
     async def serve(self) -> None:
@@ -78,6 +95,7 @@ class Server:
         adopted = Adopter(self.http, self.loop.loop, self.journal)
         line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal)
         await line.join()
+        door = self._open_door(adopted)
         names = ", ".join(str(listener) for listener in self.listeners)
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
         self.notify.ready(self._status())
@@ -88,22 +106,40 @@ class Server:
             if self.watchdog is not None:
                 self._tick(ticking, self.watchdog, self.notify.watchdog)
             await stop.wait()
+            if door is not None:
+                door.close()
             line.leave()
             self._state = "draining, "
             self.notify.stopping(self._status())
             await adopted.settled()
-            await Drain(self.http, self.journal, self.drain_seconds).run()
+            await Drain(self.http, self.journal, self.drain_seconds, adopted, self.meeting).run()
             await self._shut_down(lifespan)
+
+    def _open_door(self, adopted: Adopter) -> Door | None:
+        """Take connections that siblings hand over."""
+        if self.meeting is None:
+            return None
+        door = Door(
+            self.loop.loop,
+            self.meeting,
+            adopted.adopt_idle,
+            lambda: len(self.http.connections) + adopted.pending,
+            self.journal,
+        )
+        door.open()
+        return door
 
     def _on_signal(self, stop: asyncio.Event) -> None:
         """Set `stop` at SIGTERM and SIGINT; a second signal changes nothing.
 
         Not by the loop's own add_signal_handler: while a WSGI application computes its answer the loop
-        stands still, but that answer shall already say `Connection: close`.
+        stands still, but where no sibling takes connections over that answer shall already say
+        `Connection: close`.
         """
 
         def stopped(_number: int, _frame: object) -> None:
-            self.http.announce_close()
+            if self.meeting is None or not self.meeting.others():
+                self.http.announce_close()
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self.loop.loop.call_soon_threadsafe(stop.set)
 

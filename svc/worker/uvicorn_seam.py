@@ -170,6 +170,9 @@ class Http:
         method, path = str(scope.get("method", "")), str(scope.get("path", ""))
         if self.is_websocket(protocol):
             return Doing(True, True, client, "WebSocket", path)
+        cycle = protocol.cycle
+        if cycle is not None and cycle.response_complete and cycle.scope is scope:
+            method = path = ""  # of the request before
         return Doing(self.is_busy(protocol), False, client, method, path)
 
     def is_busy(self, protocol: Any) -> bool:
@@ -179,20 +182,28 @@ class Http:
             return True
         return _has_partial_request(protocol)
 
-    def listen_in(self, protocol: Any, heard: Callable[[], None]) -> None:
-        """Call `heard` at each byte from the client from now on.
+    def listen_in(self, protocol: Any, heard: Callable[[], None], answered: Callable[[], None]) -> None:
+        """Call `heard` at each byte from the client from now on, and `answered` after each answer.
 
-        Only a drain wants to know, so a connection pays for it only then: the method is replaced on
-        this one object, and set_protocol makes uvloop, which caches it, look again.
+        Only a drain wants to know, so a connection pays for it only then: methods are replaced on this
+        one object, and set_protocol makes uvloop, which caches one, look again.
         """
-        receive = protocol.data_received
+        receive, complete = protocol.data_received, protocol.on_response_complete
 
         def data_received(data: bytes) -> None:
             heard()
             receive(data)
             self._spare_pipelined(protocol)
 
+        def on_response_complete() -> None:
+            complete()
+            if not protocol.transport.is_closing():
+                answered()
+
         protocol.data_received = data_received
+        protocol.on_response_complete = on_response_complete
+        for cycle in self._unanswered(protocol):
+            cycle.on_response = on_response_complete
         if hasattr(protocol, "handle_events"):  # h11 takes up the next request of a pipeline by itself
             handle = protocol.handle_events
 
@@ -205,16 +216,19 @@ class Http:
             protocol.transport.set_protocol(protocol)
         self._spare_pipelined(protocol)
 
+    def _unanswered(self, protocol: Any) -> list[Any]:
+        """The requests that were received, in their order: the one that is being answered, and a pipeline."""
+        waiting = getattr(protocol, "pipeline", ())
+        running = self._running(protocol) if waiting else protocol.cycle
+        cycles = [cycle for cycle, _ in reversed(waiting)]
+        return cycles if running is None or running.response_complete else [running, *cycles]
+
     def _spare_pipelined(self, protocol: Any) -> None:
         """Of requests sent in one go, let only the last answer close the connection.
 
         The others were received before the client could know that we close, so they shall be answered.
         """
-        waiting = getattr(protocol, "pipeline", ())
-        cycles = [cycle for cycle, _ in reversed(waiting)]
-        running = self._running(protocol) if waiting else protocol.cycle
-        if running is not None and not running.response_complete:
-            cycles.insert(0, running)
+        cycles = self._unanswered(protocol)
         if not _has_partial_request(protocol):
             cycles = cycles[:-1]
         for cycle in cycles:

@@ -89,6 +89,18 @@ async def _upload(scope: Any, query: dict[str, str], receive: Any, send: Any) ->
     await _answer(send, b"%d bytes\n" % length)
 
 
+async def _early(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
+    """Answer before the body has arrived."""
+    del scope, query, receive
+    await _answer(send, b"seen enough\n")
+
+
+async def _big(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
+    """Answer with so many bytes in one piece."""
+    del scope, receive
+    await _answer(send, b"x" * int(query.get("bytes", "10000000")))
+
+
 async def _hang(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
     """Block the event loop itself, as a forgotten blocking call would."""
     del scope, receive
@@ -112,6 +124,8 @@ ROUTES = {
     "/slow": _slow,
     "/stream": _stream,
     "/upload": _upload,
+    "/early": _early,
+    "/big": _big,
     "/hang": _hang,
     "/crash": _crash,
     "/fail": _fail,

@@ -226,10 +226,13 @@ def run_worker(
     environment: dict[str, str] | None = None,
     limit: int = 0,
     ready: bool = True,
+    slot: str = "0",
+    runtime: Path | None = None,
 ) -> Iterator[Worker]:
     """Run one worker on `listeners` (a new one if none); with `ready`, wait for its READY=1.
 
-    `limit` is the number of descriptors that it may open; `path` are folders before svc's own.
+    `limit` is the number of descriptors that it may open; `path` are folders before svc's own. Workers with
+    the same `runtime`, a folder, are siblings.
     """
     with ExitStack() as stack:
         sockets = list(listeners) or [stack.enter_context(listen())]
@@ -244,7 +247,11 @@ def run_worker(
             "NOTIFY_SOCKET": "@" + notifications.getsockname()[1:].decode(),
             **(environment or {}),
         }
-        command = [python, "-P", "-m", "svc.worker", "demo", "0", "--app", app, *arguments]
+        if runtime is not None:
+            directory_of_app = runtime / "svc" / "demo"
+            directory_of_app.mkdir(parents=True, exist_ok=True)
+            env["RUNTIME_DIRECTORY"] = str(directory_of_app)
+        command = [python, "-P", "-m", "svc.worker", "demo", slot, "--app", app, *arguments]
         fds = [str(sock.fileno()) for sock in sockets]
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(limit), str(len(fds)), *fds, *command],
