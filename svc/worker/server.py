@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from svc.worker import moving
 from svc.worker.accept import FairLine
+from svc.worker.connections import Adopter
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
@@ -22,50 +21,6 @@ from svc.worker.uvicorn_seam import Http
 STATUS_SECONDS = 5.0
 DATE_SECONDS = 1.0
 SHUTDOWN_SECONDS = 2.5  # for the application's shutdown after the drain: systemd's limit is 5 s after it
-
-
-@dataclass(slots=True)
-class Adopter:
-    """Gives each accepted connection its protocol."""
-
-    http: Http
-    loop: asyncio.AbstractEventLoop
-    journal: Journal
-    _pending: set["asyncio.Task[None]"] = field(default_factory=set)
-
-    @property
-    def pending(self) -> int:
-        """Connections that are not yet known to `http`."""
-        return len(self._pending)
-
-    def adopt(self, connection: socket.socket) -> None:
-        """Take over `connection`. Both loops set TCP_NODELAY on it."""
-        self._start(self._connect(connection))
-
-    def adopt_idle(self, connection: socket.socket) -> None:
-        """The same for a connection that a sibling had before: it may be idle as long as it was there."""
-        self._start(self._connect(connection, idle=True))
-
-    def _start(self, connecting: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(connecting)
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-
-    async def _connect(self, connection: socket.socket, *, idle: bool = False) -> None:
-        try:
-            _, protocol = await self.loop.connect_accepted_socket(self.http.make_protocol, connection)
-            if idle:
-                moving.expect_request(protocol)
-        except OSError:
-            connection.close()  # the client is gone already
-        except Exception as error:
-            connection.close()
-            self.journal.exception("A connection could not be taken over:", error)
-
-    async def settled(self) -> None:
-        """Wait until every accepted connection is known to `http`."""
-        while self._pending:
-            await asyncio.wait(self._pending)
 
 
 @dataclass(slots=True)
