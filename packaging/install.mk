@@ -33,7 +33,7 @@ install-check:
 		echo "make install: pkg-config does not know systemd; install pkg-config and systemd's systemd.pc" \
 			"(Debian 12: systemd, Debian 13: systemd-dev, Fedora: systemd), or set SYSTEM_GENERATOR_DIR=" \
 			"and USER_GENERATOR_DIR=" >&2; exit 1; }
-	@test -n "$(DESTDIR)" || $(SYSTEM_PYTHON) -c 'import jinja2' 2>/dev/null || { \
+	@$(SYSTEM_PYTHON) -c 'import jinja2' 2>/dev/null || { \
 		echo "make install: $(SYSTEM_PYTHON) cannot import jinja2; install it (Debian: python3-jinja2)" >&2; exit 1; }
 
 install: install-check
@@ -43,7 +43,10 @@ install: install-check
 	rm -rf "$(DESTDIR)$(LIBDIR)/python"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
 	$(SYSTEM_PYTHON) -m compileall -q -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
+	rm -rf "$(DESTDIR)$(LIBDIR)/units/__pycache__"
 	install -m 644 $(template_files) "$(DESTDIR)$(LIBDIR)/units/"
+	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(DESTDIR)$(LIBDIR)/units"
+	chmod -R a+rX "$(DESTDIR)$(LIBDIR)/units/__pycache__"
 	install -m 644 packaging/examples/hello.py "$(DESTDIR)$(LIBDIR)/example/"
 	sed 's|@LIBDIR@|$(LIBDIR)|' packaging/examples/app.toml >"$(DESTDIR)$(LIBDIR)/apps/app.toml"
 	chmod 644 "$(DESTDIR)$(LIBDIR)/apps/app.toml"

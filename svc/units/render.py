@@ -6,16 +6,11 @@ verbatim, which `svc.config` has checked: no value can leave its line.
 
 import hashlib
 import re
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from svc.app import App, Family, Interface, Listen
 from svc.units import escape
 from svc.units.host import Host
-
-if TYPE_CHECKING:
-    import jinja2
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
@@ -183,23 +178,6 @@ def _seconds(seconds: float) -> str:
 
 
 def _fill(template: str, common: dict[str, Any], **values: Any) -> str:
-    return _environment_of_templates().get_template(f"{template}.j2").render(common | values)
+    from svc.units.templates import templates  # jinja2 is dear, and a rollout may end before it needs it
 
-
-@cache
-def _environment_of_templates() -> "jinja2.Environment":
-    import jinja2
-
-    # Units are no HTML; what must be escaped is escaped by svc.units.escape.
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_templates()),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-
-
-def _templates() -> Path:
-    # Beside the package in a checkout, one folder up where it is installed (…/svc/{python,units}).
-    here = Path(__file__).resolve().parents[2]
-    return next(folder for folder in (here / "units", here.parent / "units") if folder.is_dir())
+    return templates().get_template(f"{template}.j2").render(common | values)

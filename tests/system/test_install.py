@@ -41,3 +41,16 @@ def test_a_host_without_apps_pays_for_no_import(machine: Machine) -> None:
     assert "svc.folders" in imported
     for heavy in ("pathlib", "tomllib", "dataclasses", "jinja2", "svc.config", "svc.units"):
         assert heavy not in imported, imported
+
+
+def test_no_template_is_compiled_at_boot(machine: Machine) -> None:
+    script = """
+import sys
+sys.path.insert(0, "/usr/lib/svc/python")
+import jinja2
+jinja2.Environment.compile = None
+from svc.units.templates import templates
+print(*(templates().get_template(name).name for name in templates().list_templates(extensions=["j2"])))
+"""
+    loaded = machine.run("python3", "-I", "-c", script).stdout.split()
+    assert loaded == ["app.service.j2", "app.socket.j2", "app.target.j2", "app@.service.j2"]
