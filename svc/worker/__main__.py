@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from svc.worker import application, listeners, log, loops, notify, runtime, uvicorn_seam, wsgi
+from svc.worker import application, helping, listeners, log, loops, notify, runtime, uvicorn_seam, wsgi
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
@@ -79,8 +79,8 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         meeting = _meet(options, journal)
         if meeting is not None:
             closing.callback(meeting.leave)
-        http = uvicorn_seam.Http(asgi)
-        server = Server(http, chosen, taken, journal, notifier, options.drain, watchdog, meeting)
+        http, helps = uvicorn_seam.Http(asgi), helping.between(taken, options.slot)
+        server = Server(http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps)
         chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
 

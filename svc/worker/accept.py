@@ -3,15 +3,20 @@
 The kernel wakes the first waiter in line that is in epoll_wait (EPOLLEXCLUSIVE, epoll_ctl(2)). A
 worker that took a connection leaves the line and joins it again at the back. That is an exact
 round robin without a master, and a worker that is busy, hung or dead is simply not in the line.
+
+With several listeners a worker is in several lines. In which of them it stands at a time is for
+its `Helping` to say (`svc.worker.helping`).
 """
 
 import asyncio
 import errno
 import math
 import os
+import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from svc.worker import loops
 from svc.worker.listeners import Listener
@@ -26,6 +31,19 @@ COMPLAIN_SECONDS = 60.0  # between two lines in the journal about that
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+class Helping(Protocol):
+    """Decides which of the listeners that are not its own a worker serves now."""
+
+    def joined(self, line: "FairLine") -> None:
+        """The worker stands in all lines."""
+
+    def accepted(self) -> None:
+        """The worker took a connection."""
+
+    def left(self) -> None:
+        """The worker accepts nothing more."""
+
+
 @dataclass(slots=True)
 class FairLine:
     """Accepts from `listeners`, one connection a wake-up, and hands each to `adopt`.
@@ -38,6 +56,9 @@ class FairLine:
     listeners: Sequence[Listener]
     adopt: Callable[[socket.socket], None]
     journal: Journal
+    helping: Helping | None = None
+    _aside: set[int] = field(default_factory=set)
+    _served: bool = False  # in this turn of the event loop
     _sweeper: asyncio.TimerHandle | None = None
     _paused: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _last: float = -math.inf
@@ -57,6 +78,8 @@ class FairLine:
                 raise loops.LoopUnfit(f"{self.loop.name} does not register listener {listener.name}")
             loops.reregister(self.loop.epoll, listener.sock.fileno())
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)
+        if self.helping is not None:
+            self.helping.joined(self)
 
     def leave(self) -> None:
         """Stop accepting. What waits in the kernel's queue is for the siblings.
@@ -64,11 +87,14 @@ class FairLine:
         But a wake-up that has already been given to this worker would be lost, and with it up to
         SWEEP_SECONDS for the connection that it was for: one last look at each listener.
         """
+        if self.helping is not None:
+            self.helping.left()
         for listener in self.listeners:
-            if listener.sock.fileno() not in self._paused:
+            if self._in_line(listener.sock.fileno()):
                 self._accept(listener)
             loops.leave(self.loop.epoll, listener.sock.fileno())
             self.loop.loop.remove_reader(listener.sock)
+        self._aside.clear()
         for timer in self._paused.values():
             timer.cancel()
         self._paused.clear()
@@ -76,23 +102,62 @@ class FairLine:
             self._sweeper.cancel()
             self._sweeper = None
 
+    def stand_aside(self, listeners: Iterable[Listener]) -> None:
+        """Leave the lines of some listeners, until `stand_in`."""
+        for listener in listeners:
+            fd = listener.sock.fileno()
+            if fd not in self._aside:
+                self._aside.add(fd)
+                loops.leave(self.loop.epoll, fd)
+
+    def stand_in(self, listeners: Iterable[Listener]) -> None:
+        """Join the lines of some listeners again, at the back. What waits there already is seen."""
+        for listener in listeners:
+            fd = listener.sock.fileno()
+            if fd in self._aside:
+                self._aside.remove(fd)
+                if fd not in self._paused:
+                    loops.enter(self.loop.epoll, fd)
+
+    def take_one(self, listeners: Sequence[Listener]) -> Listener | None:
+        """Take one connection from the first of `listeners` that has one, and say from which."""
+        waiting = _with_connections(listeners)
+        return next(
+            (one for one in waiting if one.sock.fileno() not in self._paused and self._accept(one)), None
+        )
+
+    def _in_line(self, fd: int) -> bool:
+        return fd not in self._paused and fd not in self._aside
+
     def _woken(self, listener: Listener) -> None:
-        if listener.sock.fileno() in self._paused:
+        if not self._in_line(listener.sock.fileno()):
             return  # an event that was on its way when the pause began
+        if self._served:
+            return  # one connection, then the loop's other work: it is still there at the next turn
         now = self.loop.loop.time()
         if now - self._last < BURST_SECONDS:
             os.sched_yield()
         self._last = now
         if self._accept(listener):
             loops.reregister(self.loop.epoll, listener.sock.fileno())
+            if len(self.listeners) > 1:
+                self._served = True
+                self.loop.loop.call_soon(self._next_turn)
+            if self.helping is not None:
+                self.helping.accepted()
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
+
+    def _next_turn(self) -> None:
+        self._served = False
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)
         for listener in self.listeners:
             # O_NONBLOCK belongs to the socket that all holders share: a program that cleared it would
-            # make the next accept() hang. By a plain accept: rejoining would disturb the line's order.
+            # make the next accept() hang.
             listener.sock.setblocking(False)
+        # By a plain look: rejoining would disturb the line's order.
+        for listener in _with_connections(self.listeners):
             self._woken(listener)
 
     def _accept(self, listener: Listener) -> bool:
@@ -126,4 +191,14 @@ class FairLine:
 
     def _resume(self, fd: int) -> None:
         del self._paused[fd]
-        loops.enter(self.loop.epoll, fd)
+        if fd not in self._aside:
+            loops.enter(self.loop.epoll, fd)
+
+
+def _with_connections(listeners: Sequence[Listener]) -> list[Listener]:
+    """Those of `listeners` that have a connection to take: one call for all, where accept() is one each."""
+    poll = select.poll()
+    by_fd = {listener.sock.fileno(): listener for listener in listeners}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _ in poll.poll(0)]

@@ -23,6 +23,11 @@ class Listener:
     name: str
     sock: socket.socket
 
+    @property
+    def is_tcp(self) -> bool:
+        """Whether it listens on an IP address, of which there can be several listeners."""
+        return self.sock.family in (socket.AF_INET, socket.AF_INET6)
+
     def __str__(self) -> str:
         return f"{self.name} ({describe(self.sock.getsockname())})"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from svc.worker.accept import FairLine
+from svc.worker.accept import FairLine, Helping
 from svc.worker.connections import Adopter
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
@@ -35,6 +35,7 @@ class Server:
     drain_seconds: float
     watchdog: float | None = None
     meeting: Meeting | None = None
+    helping: Helping | None = None
     _state: str = ""
 
     async def serve(self) -> None:
@@ -48,7 +49,7 @@ class Server:
             return
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
         adopted = Adopter(self.http, self.loop.loop, self.journal)
-        line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal)
+        line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
         await line.join()
         door = self._open_door(adopted)
         names = ", ".join(str(listener) for listener in self.listeners)
