@@ -14,7 +14,7 @@ import pytest
 
 from svc.worker import loops
 from svc.worker.log import Journal
-from tests.unit.worker.process import Client, listen, run_worker
+from tests.unit.worker.process import Client, Worker, listen, run_worker
 
 
 def handled_by(listener: socket.socket) -> str:
@@ -23,18 +23,28 @@ def handled_by(listener: socket.socket) -> str:
         return client.get()[2].decode().rpartition(" ")[2].strip()
 
 
+def settle(*workers: Worker) -> None:
+    """Return when all wait in the kernel: one that still runs when a connection comes is passed by."""
+    for worker in workers:
+        while Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            os.sched_yield()
+
+
 def test_two_workers_take_turns_exactly(loop: str) -> None:
     with (
         listen() as listener,
         run_worker("--loop", loop, app="hello:app", listeners=[listener]) as one,
         run_worker("--loop", loop, app="hello:app", listeners=[listener]) as two,
     ):
-        answers = [handled_by(listener) for _ in range(200)]
+        answers = []
+        for _ in range(200):
+            settle(one, two)
+            answers.append(handled_by(listener))
         assert set(answers) == {str(one.process.pid), str(two.process.pid)}
-        # Exactly in turn, except where a worker had no CPU when its turn came, and the kernel passed it by.
+        # Exactly in turn, except where the sweep, which looks without being woken, came first.
         in_turn = sum(before != after for before, after in pairwise(answers))
-        assert in_turn >= 160
-        assert max(Counter(answers).values()) <= 120
+        assert in_turn >= 185
+        assert max(Counter(answers).values()) <= 110
 
 
 def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
