@@ -1,0 +1,122 @@
+"""The cluster API as plain functions, for WSGI applications and threads: `from svc.cluster import blocking
+as cluster`.
+
+The names are those of `svc.cluster`, which says more about each. Handlers and jobs are plain functions: a
+handler runs where requests do, between two of them; a job runs in a thread of its own.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from svc.cluster import TIMEOUT, _member, owner, worker, workers
+from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFailed
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from svc.cluster.message import Message
+    from svc.cluster.scoreboard import Slot
+    from svc.cluster.ticket import Ticket
+
+    cache: Any
+
+__all__ = [
+    "ClusterError",
+    "NoSuchSlot",
+    "QueueFull",
+    "RequestFailed",
+    "broadcast",
+    "every",
+    "lock",
+    "on_message",
+    "owner",
+    "request",
+    "send",
+    "worker",
+    "workers",
+]
+
+_Handler = TypeVar("_Handler", bound="Callable[[Message], Any]")
+_Job = TypeVar("_Job", bound="Callable[[], Any]")
+
+
+def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT) -> None:
+    """Send `data` to every worker, or to every other one. Raises QueueFull."""
+    _member().broadcast_now(data, include_self, timeout)
+
+
+def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> None:
+    """Send `data` to one worker. Raises NoSuchSlot, QueueFull."""
+    _member().send_now(slot, data, timeout)
+
+
+def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
+    """Send `data` to one worker and return its answer. Raises RequestFailed, NoSuchSlot, TimeoutError.
+
+    Where the caller is the worker's only thread, messages that come meanwhile are handled: two workers may
+    ask each other.
+    """
+    return _member().request_now(slot, data, timeout)
+
+
+def on_message(handler: _Handler) -> _Handler:
+    """Have `handler(message)` called for each message, in the worker's main thread."""
+    _member().handlers.add(handler, blocking=True)
+    return handler
+
+
+def every(seconds: float) -> Callable[[_Job], _Job]:
+    """Have a function called every `seconds` seconds, in exactly one worker at a time, in a thread."""
+    if not seconds > 0:
+        raise ValueError(f"every({seconds}): a period is longer than nothing")
+
+    def register(function: _Job) -> _Job:
+        _member().add_job(function, seconds, blocking=True)
+        return function
+
+    return register
+
+
+class lock:
+    """`with cluster.lock(name):` only one worker, and one thread in it, is inside at a time. Raises
+    TimeoutError.
+    """
+
+    def __init__(self, name: str, *, timeout: float | None = None) -> None:
+        self.name = name
+        self.timeout = timeout
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        from svc.cluster.ticket import Ticket, pauses
+
+        end = None if self.timeout is None else time.monotonic() + self.timeout
+        ticket = Ticket(_member().locks, self.name)
+        try:
+            for pause in pauses():
+                if ticket.has_it():
+                    break
+                if end is not None and time.monotonic() >= end:
+                    raise TimeoutError(f"the lock {self.name!r} was not free for {self.timeout:g} s")
+                time.sleep(pause if end is None else min(pause, max(0.0, end - time.monotonic())))
+        except BaseException:
+            ticket.leave()
+            raise
+        self._mine.ticket = ticket
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        ticket: Ticket = self._mine.ticket
+        del self._mine.ticket
+        ticket.leave()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cache":
+        from svc import cluster
+
+        return cluster.cache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

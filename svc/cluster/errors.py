@@ -1,0 +1,25 @@
+"""What can go wrong between workers."""
+
+from collections.abc import Iterable
+
+
+class ClusterError(Exception):
+    """The base of all errors of the cluster API."""
+
+
+class NoSuchSlot(ClusterError, LookupError):
+    """The app has no such worker, or its worker was stopped by hand: nobody would ever read the message."""
+
+
+class QueueFull(ClusterError, TimeoutError):
+    """The queues of `slots` stayed full for the whole timeout. All others have the message."""
+
+    def __init__(self, slots: Iterable[int | str]) -> None:
+        self.slots = tuple(slots)
+        super().__init__(f"the queue of worker {', '.join(map(str, self.slots))} is full")
+
+
+class RequestFailed(ClusterError):
+    """The other worker could not answer: its handler raised, it has none, or it ended before it had
+    answered.
+    """

@@ -1,0 +1,116 @@
+"""The wire format of messages between the workers of an app, so that any language can take part.
+
+Each worker has a datagram socket (AF_UNIX, SOCK_DGRAM), which systemd holds and passes to it,
+sd_listen_fds(3),
+by the name "bus". It is bound to `/run/svc/.bus/APP/SLOT` (`$XDG_RUNTIME_DIR/svc/…` for a user's own app);
+SLOT is a number from 0 on, or "surge" for the extra worker of a rollout. To send is to send a datagram there.
+
+All numbers are little-endian. One datagram is a header and one or more messages, at most 65,536 bytes:
+
+    offset  bytes
+    0       4      "svc" and the version of the format, 1
+    4       4      the sender's slot: 0xFFFFFFFF for "surge", 0xFFFFFFFE for a program that is not a worker
+    8       8      the sender's incarnation: a random number that it chose when it started
+
+    and for each message:
+    0       4      the length of its value in bytes
+    4       1      the kind of its value: 0 JSON, 1 bytes, 2 JSON with bytes (see `svc.cluster.values`)
+    5       1      what it is: 0 message, 1 request, 2 answer, 3 failure (the value is a text that says why)
+    6       2      1 when the value is in a sealed memory file (below), else 0
+    8       8      its number: counts up by one or more with each message of this incarnation
+    16      …      the value
+
+A message's id is its sender's incarnation and its number. Two messages of one datagram are no other
+than two datagrams; what comes with a descriptor is alone in its datagram.
+
+A *large value* travels in a memfd with the seals F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE
+(memfd_create(2)), whose
+descriptor comes with the datagram (SCM_RIGHTS, unix(7)); then the value in the datagram is its length, in
+8 bytes.
+
+A *request* comes with one end of a pair of SOCK_SEQPACKET sockets, the last descriptor of its datagram: the
+answer is one packet of the same format, an answer or a failure, sent there. When that end is closed without
+an answer, the one who asked knows that the worker is gone.
+
+Receivers ask the kernel who sent (SO_PASSCRED): a datagram of another user is refused, and one that is not of
+this format is, too. A sender whose datagram finds the queue full (EAGAIN) waits until its connected socket
+is writable.
+
+Pure.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAGIC = b"svc\x01"
+LIMIT = 65536
+"""The most bytes in a datagram."""
+
+SURGE = 0xFFFFFFFF
+OUTSIDER = 0xFFFFFFFE
+
+MESSAGE, REQUEST, ANSWER, FAILURE = range(4)
+
+IN_MEMFD = 1
+
+_HEADER = struct.Struct("<4sIQ")
+_FRAME = struct.Struct("<IBBHQ")
+HEADER_SIZE = _HEADER.size
+FRAME_SIZE = _FRAME.size
+INLINE = LIMIT - HEADER_SIZE - FRAME_SIZE
+"""The most bytes of a value that a datagram holds."""
+
+
+class Malformed(ValueError):
+    """A datagram that is not of this format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message of a datagram, as it is on the wire."""
+
+    kind: int
+    what: int
+    flags: int
+    number: int
+    value: memoryview
+
+
+def header(slot: int, incarnation: int) -> bytes:
+    """Return the header of every datagram of one sender."""
+    return _HEADER.pack(MAGIC, slot, incarnation)
+
+
+def frame(kind: int, what: int, number: int, value: bytes, flags: int = 0) -> bytes:
+    """Return one message, ready to follow a header or another message."""
+    return _FRAME.pack(len(value), kind, what, flags, number) + value
+
+
+def parse(datagram: memoryview) -> tuple[int, int, Iterator[Frame]]:
+    """Return the sender's slot, its incarnation and the messages. Raises Malformed, also while iterating."""
+    if len(datagram) < HEADER_SIZE + FRAME_SIZE:
+        raise Malformed("shorter than any message")
+    magic, slot, incarnation = _HEADER.unpack_from(datagram)
+    if magic != MAGIC:
+        raise Malformed("not a message of svc, or of another version")
+    return slot, incarnation, _frames(datagram)
+
+
+def _frames(datagram: memoryview) -> Iterator[Frame]:
+    at, size = HEADER_SIZE, len(datagram)
+    unpack = _FRAME.unpack_from
+    while at < size:
+        if size - at < FRAME_SIZE:
+            raise Malformed("a message is cut off")
+        length, kind, what, flags, number = unpack(datagram, at)
+        at += FRAME_SIZE
+        if length > size - at:
+            raise Malformed("a value is cut off")
+        yield Frame(kind, what, flags, number, datagram[at : at + length])
+        at += length
+
+
+def large(kind: int, what: int, number: int, length: int) -> bytes:
+    """Return a message whose value, of `length` bytes, comes in a memory file."""
+    return frame(kind, what, number, length.to_bytes(8, "little"), IN_MEMFD)

@@ -1,0 +1,350 @@
+"""The cluster API in one process, as on a laptop: every call works, over real sockets."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+PREAMBLE = """
+import asyncio, os, socket, sys, time
+from svc import cluster
+from svc.cluster import blocking, member
+
+def run(work):
+    if sys.argv[1] == "uvloop":
+        import uvloop
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    return asyncio.run(work)
+
+async def settle():
+    await cluster.request(0, "flush")
+"""
+
+
+def check(loop: str, program: str) -> str:
+    """Run a program that uses the API, in a process of its own; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PREAMBLE + program, loop],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """Each event loop in turn."""
+    return str(request.param)
+
+
+def test_messages_in_order_and_answers(loop: str) -> None:
+    check(
+        loop,
+        """
+got = []
+
+@cluster.on_message
+async def slow(message):
+    if message.data == "slow":
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0.01)
+        return asyncio.current_task() is not None
+
+@cluster.on_message
+def take(message):
+    got.append(message.data)
+    if message.data == "mine":
+        message.reply([message.sender, message.id])
+        return "not this one"
+
+async def main():
+    for number in range(20_000):
+        await cluster.send(0, number)
+    await cluster.send(0, [b"bytes", {"in": b"side"}])
+    await cluster.broadcast("x" * 1_000_000)
+    await settle()
+    assert got == [*range(20_000), [b"bytes", {"in": b"side"}], "x" * 1_000_000, "flush"]
+    assert await cluster.request(0, "slow") is True
+    sender, name = await cluster.request(0, "mine")
+    assert sender == 0 and name.count("-") == 1
+    assert await cluster.request(0, "nobody says a thing") is None
+    await cluster.broadcast("not to me", include_self=False)
+    await settle()
+    assert "not to me" not in got
+
+run(main())
+run(settle())  # another loop of the same process
+""",
+    )
+
+
+def test_what_goes_wrong_is_said(loop: str) -> None:
+    said = check(
+        loop,
+        """
+async def main():
+    try:
+        await cluster.request(0, "x")
+    except cluster.RequestFailed as error:
+        print(error)
+
+    @cluster.on_message
+    async def fail(message):
+        await asyncio.sleep(0)
+        raise LookupError("not found")
+
+    for slot in (0, 1, "surge", None, -1):
+        try:
+            await cluster.request(slot, "x")
+        except cluster.ClusterError as error:
+            print(error)
+    try:
+        await cluster.send(0, object())
+    except TypeError as error:
+        print(error)
+
+run(main())
+""",
+    )
+    assert "worker 0 could not answer: it has no handler for messages" in said
+    assert "worker 0 could not answer: LookupError: not found" in said
+    assert said.count("there is no worker") == 4
+    assert "Traceback" in said  # of the handler, for who reads the log
+    assert "only what JSON has" in said
+
+
+def test_a_full_queue_pushes_back_and_then_goes_on_in_order(loop: str) -> None:
+    check(
+        loop,
+        """
+got = []
+cluster.on_message(lambda message: got.append(message.data))
+
+async def main():
+    await settle()
+    me = member.current()
+    running = asyncio.get_running_loop()
+    running.remove_reader(me.inbox.sock)
+    accepted = 0
+    try:
+        while True:
+            await cluster.send(0, accepted, timeout=0.05)
+            accepted += 1
+    except cluster.QueueFull as error:
+        assert isinstance(error, TimeoutError) and error.slots == (0,)
+    try:
+        await cluster.broadcast("nobody has it", timeout=0.05)
+    except TimeoutError:
+        pass
+    waiting = [asyncio.create_task(cluster.send(0, accepted + more)) for more in range(500)]
+    await asyncio.sleep(0)
+    asked = asyncio.create_task(cluster.request(0, "asked"))
+    await asyncio.sleep(0)
+    running.add_reader(me.inbox.sock, me.inbox.read, 7)
+    await asyncio.gather(*waiting)
+    await asked
+    assert got[1:] == [*range(accepted + 500), "asked"], (accepted, got[-600:])
+
+run(main())
+""",
+    )
+
+
+def test_the_mark_of_a_predecessor_is_respected(loop: str) -> None:
+    """A datagram whose first two messages were begun by a process that was then killed."""
+    check(
+        loop,
+        """
+from svc.cluster import scoreboard, values, wire
+got = []
+cluster.on_message(lambda message: got.append(message.data))
+me = member.current()
+frames = [wire.frame(*values.encode(n)[:1], 0, n, values.encode(n)[1]) for n in range(1, 5)]
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+    other.sendto(wire.header(wire.OUTSIDER, 77) + b"".join(frames), str(me.bus / "0"))
+    other.sendto(wire.header(wire.OUTSIDER, 76) + frames[0], str(me.bus / "0"))
+words = me.record.words
+words[scoreboard.MARK_INCARNATION], words[scoreboard.MARK_NUMBER] = 77, 2
+me.inbox._begun = 77, 2  # as its successor reads it when it starts
+run(settle())
+assert got == [3, 4, 1, "flush"], got
+""",
+    )
+
+
+def test_what_is_no_message_is_refused_and_counted(loop: str) -> None:
+    check(
+        loop,
+        """
+import array
+from svc.cluster import scoreboard, values, wire
+got = []
+cluster.on_message(lambda message: got.append(message.data))
+me = member.current()
+head = wire.header(wire.OUTSIDER, 77)
+where = str(me.bus / "0")
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+    wrong = [b"", b"x", b"svc\\x02" + bytes(40), head, head + wire.frame(0, 0, 1, b"1")[:-1], head + bytes(5),
+             head + wire.frame(0, 0, 1, b"{"), head + wire.frame(9, 0, 1, b"1"), head + wire.frame(0, 7, 1,
+             b"1"), head + wire.frame(0, 1, 1, b"1"), head + wire.large(0, 0, 1, 5), bytes(70000)]
+    for datagram in wrong:
+        other.sendto(datagram, where)
+        run(settle())
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        # A memory file that its sender could still change, and descriptors that nobody asked for.
+        fd = os.memfd_create("loose")
+        os.write(fd, b"12345")
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd, 0]))]
+        other.sendmsg([head + wire.large(0, 0, 1, 5)], rights, 0, where)
+        other.sendmsg([head + wire.frame(0, 0, 1, b"1")[:-1]], rights, 0, where)
+        os.close(fd)
+        run(settle())
+    assert len(os.listdir("/proc/self/fd")) == before
+assert set(got) == {"flush"}, got
+assert me.record.words[scoreboard.REFUSED] == len(wrong) + 6, me.record.words[scoreboard.REFUSED]
+""",
+    )
+
+
+def test_the_plain_form_without_any_event_loop(loop: str) -> None:
+    said = check(
+        loop,
+        """
+import threading
+got = []
+
+@blocking.on_message
+def take(message):
+    got.append(message.data)
+    return message.data
+
+done = threading.Event()
+
+@blocking.every(0.05)
+def job():
+    print("job")
+    done.set()
+
+blocking.send(0, {"a": b"b"})
+blocking.broadcast("all")
+assert blocking.request(0, "question") == "question"
+assert got == [{"a": b"b"}, "all", "question"]
+assert blocking.worker.slot == 0 and blocking.owner("x") == 0 and len(blocking.workers()) == 1
+with blocking.lock("a"):
+    try:
+        with blocking.lock("a", timeout=0.01):
+            raise AssertionError
+    except TimeoutError:
+        pass
+assert done.wait(10)
+""",
+    )
+    assert "job" in said
+
+
+def test_the_plain_form_in_threads_beside_an_event_loop(loop: str) -> None:
+    check(
+        loop,
+        """
+got = []
+
+@cluster.on_message
+async def take(message):
+    got.append(message.data)
+    await asyncio.sleep(0)
+    return message.data
+
+def work(name):
+    with blocking.lock("one"):
+        for number in range(300):
+            blocking.send(0, [name, number])
+    return blocking.request(0, name, timeout=30)
+
+async def main():
+    await settle()
+    names = list("abcd")
+    assert await asyncio.gather(*(asyncio.to_thread(work, name) for name in names)) == names
+    for name in names:
+        assert [data[1] for data in got if data[0] == name and len(data) == 2] == list(range(300))
+    try:
+        blocking.request(0, "myself")
+    except cluster.ClusterError as error:
+        assert "await" in str(error)
+
+run(main())
+""",
+    )
+
+
+def test_jobs_and_locks(loop: str) -> None:
+    check(
+        loop,
+        """
+runs, inside = [], []
+enough = asyncio.Event()
+
+@cluster.every(0.02)
+async def job():
+    inside.append(1)
+    assert sum(inside) == 1
+    runs.append(time.monotonic())
+    if len(runs) == 2:
+        raise ValueError("once")
+    await asyncio.sleep(0.03)  # longer than its period
+    inside.clear()
+    if len(runs) > 5:
+        enough.set()
+
+@cluster.every(0.02)
+def plain():
+    inside.clear()
+
+async def one(name, order):
+    async with cluster.lock("it"):
+        order.append(name)
+        await asyncio.sleep(0)
+
+async def main():
+    order = []
+    tasks = []
+    async with cluster.lock("it"):
+        for name in range(5):
+            tasks.append(asyncio.create_task(one(name, order)))
+            await asyncio.sleep(0)
+        tasks[2].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 1, 3, 4], order
+    await cluster.send(0, 1)
+    await enough.wait()
+
+for wrong in (0, -1, float("nan")):
+    try:
+        cluster.every(wrong)
+    except ValueError:
+        continue
+    raise AssertionError
+run(main())
+""",
+    )
+
+
+def test_importing_it_costs_next_to_nothing() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
+        "from svc import cluster; print(sorted(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "svc.cluster" in said
+    assert "asyncio" not in said
+    assert "json" not in said
+    assert "logging" not in said
