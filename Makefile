@@ -14,7 +14,7 @@ RUNS    ?= 5
 ONLY    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help check test demo bench deps deps-test deps-bench static unit unit-all system golden docs clean
+.PHONY: help check test test-all demo bench deps deps-test deps-bench static unit unit-all system golden docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +22,9 @@ help: ## this list
 check: deps static unit ## ruff, mypy, unit and golden tests; no root, under a minute
 
 test: deps-test static unit-all system ## all tests, also those that boot a real systemd (root; asks sudo)
+
+test-all: deps-test static unit-all ## make test, and what takes many minutes
+	$(PYTEST_AS_ROOT) tests/system
 
 demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
 	@$(SUDO) $(PYTHON) -B -m tests.demo --port $(PORT) --workers $(WORKERS)
@@ -50,7 +53,7 @@ unit-all: deps-test
 	$(PYTEST) -q -n 4 --every-uvicorn tests/unit tests/render
 
 system: deps-test
-	$(PYTEST_AS_ROOT) tests/system
+	$(PYTEST_AS_ROOT) tests/system -m "not long"
 
 golden: deps ## write the expected units of tests/render anew, after a change that is meant
 	UPDATE_GOLDEN=1 $(PYTEST) -q tests/render

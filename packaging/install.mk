@@ -39,7 +39,7 @@ install-check:
 install: install-check
 	install -d "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
 		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
-		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
+		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
 	rm -rf "$(DESTDIR)$(LIBDIR)/python"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
 	$(SYSTEM_PYTHON) -m compileall -q -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
@@ -55,6 +55,7 @@ install: install-check
 	$(call install_script,packaging/bin/svc-generator,$(USER_GENERATOR_DIR)/svc-generator)
 	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.manual man >"$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
+	install -m 644 packaging/man/svc-cluster.7 "$(DESTDIR)$(MANDIR)/man7/"
 	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
 	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
 	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules "$(DESTDIR)$(DOCDIR)/"
@@ -65,7 +66,8 @@ uninstall:
 	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)"
 	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
-		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
+		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \
+		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
 	for folder in "$(LIBDIR)/apps" "$(LIBDIR)"; do \
 		if test -d "$(DESTDIR)$$folder"; then rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder"; fi; done
 	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi

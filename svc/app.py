@@ -68,6 +68,15 @@ class Limits:
     watchdog: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What workers share. `bus` says whether each gets a queue for messages, None for the default of its
+    kind.
+    """
+
+    bus: bool | None = None
+
+
 # A directive that is passed through: its name and its value, as they stand in the unit.
 Directive = tuple[str, str]
 
@@ -96,6 +105,7 @@ class App:
     balance: Balance = field(default_factory=Balance)
     reload: Reload = field(default_factory=Reload)
     limits: Limits = field(default_factory=Limits)
+    cluster: Cluster = field(default_factory=Cluster)
     env: tuple[tuple[str, str], ...] = ()
     credentials: tuple[tuple[str, str], ...] = ()
     unit: tuple[Directive, ...] = ()

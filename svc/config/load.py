@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from svc.app import App, Balance, Limits, Reload
+from svc.app import App, Balance, Cluster, Limits, Reload
 from svc.config.document import Document, Key, read
 from svc.config.problems import ConfigError, Problem, show
 from svc.config.search import AppFiles
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 RESERVED = ("svc",)
 """Names that no app may have: svc's own units go by them."""
+
+BUS = "-bus"
+"""What ends the name of the units that hold an app's messages."""
 
 _SECRET = r"(?i)PASSWORD|PASSWD|SECRET|TOKEN|_KEY$"
 
@@ -80,6 +83,11 @@ def _name_problems(files: AppFiles) -> Iterator[Problem]:
         yield problem(
             f"{show(name)} ends like a unit's name",
             f"rename the file: {name.rpartition('.')[0]}.toml for instance",
+        )
+    elif name.endswith(BUS):
+        yield problem(
+            f"{show(name)} ends like the units of messages to workers of {show(name.removesuffix(BUS))}",
+            f"rename the file: {name.removesuffix(BUS)}-app.toml for instance",
         )
     elif name in RESERVED:
         yield problem(f"{show(name)} is the name of svc's own units", "rename the file")
@@ -203,6 +211,7 @@ def _build(files: AppFiles, values: "dict[tuple[str, str], Any]") -> App:
         balance=Balance(**fields["balance"]),
         reload=Reload(**fields["reload"]),
         limits=Limits(**fields["limits"]),
+        cluster=Cluster(**fields["cluster"]),
         env=tuple(fields["env"].items()),
         credentials=tuple(fields["credentials"].items()),
         unit=lines("unit"),

@@ -246,6 +246,12 @@ SETTINGS: tuple[Setting, ...] = (
         later="replacing workers of an age",
     ),
     Setting(
+        "cluster", "bus", values.boolean, None, "true for `app`, false for `command`",
+        "Whether workers can send each other messages. A `command` then gets one more socket, by the name "
+        '"bus" (LISTEN_FDNAMES), and must look for its listeners by name too.',
+        "bus = true",
+    ),
+    Setting(
         "cluster", "cache", _later, None, "",
         "The size of the cache that the workers share.",
         'cache = "64M"',

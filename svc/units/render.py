@@ -42,6 +42,7 @@ def render(app: App, host: Host) -> dict[str, str]:
         socket_files[f"{app.name}@.socket"] = (grouped, "http-%i")
         sockets += [f"{app.name}@{number}.socket" for number in range(listeners)]
 
+    bus = has_bus(app)
     common: dict[str, Any] = {
         "name": app.name,
         "source": escape.plain(str(app.source)),
@@ -49,6 +50,7 @@ def render(app: App, host: Host) -> dict[str, str]:
         "user_scope": host.user_scope,
         "workers": workers,
         "sockets": sockets,
+        "bus": f"{app.name}-bus@%i.socket" if bus else "",
     }
     units = {
         f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
@@ -57,7 +59,17 @@ def render(app: App, host: Host) -> dict[str, str]:
     }
     for unit, (listen, descriptor) in socket_files.items():
         units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, listen, descriptor))
+    if bus:
+        units[f"{app.name}-bus@.socket"] = _fill("app-bus.socket", common)
+        units[f"{app.name}-bus@.service"] = _fill("app-bus.service", common)
     return units
+
+
+def has_bus(app: App) -> bool:
+    """Say whether the workers get a queue for messages. A program that does not expect one would take it
+    for a listener.
+    """
+    return app.cluster.bus if app.cluster.bus is not None else not app.command
 
 
 def worker_count(app: App, host: Host) -> int:
@@ -115,7 +127,7 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
         watchdog = 0.0 if app.command else DEFAULT_WATCHDOG
     return {
         "type": "notify" if app.app or app.notify else "exec",
-        "command": _command(app),
+        "command": _command(app, host),
         "directory": escape.path(app.directory) if app.directory else "",
         "environment": _environment(app, host),
         "start": _seconds(app.limits.start),
@@ -130,13 +142,13 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
     }
 
 
-def _command(app: App) -> str:
+def _command(app: App, host: Host) -> str:
     if app.command:
         return escape.command_line(app.command)
     options = ["--app", app.app]
     if app.interface is not Interface.AUTO:
         options += ["--interface", app.interface]
-    options += ["--drain", _number(app.limits.drain)]
+    options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])
@@ -149,7 +161,9 @@ def _environment(app: App, host: Host) -> list[str]:
         own["PYTHONPATH"] = ":".join(filter(None, [own.get("PYTHONPATH"), host.library]))
     assignments = [escape.environment(name, value) for name, value in own.items()]
     # A worker of svc tells its application by itself; %i is the slot.
-    return assignments if app.app else [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i"]
+    if app.app:
+        return assignments
+    return [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i", f"SVC_WORKERS={worker_count(app, host)}"]
 
 
 def _rollout(app: App, host: Host) -> str:

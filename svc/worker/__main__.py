@@ -11,7 +11,18 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from svc.worker import application, helping, listeners, log, loops, notify, runtime, uvicorn_seam, wsgi
+from svc.worker import (
+    application,
+    helping,
+    listeners,
+    log,
+    loops,
+    membership,
+    notify,
+    runtime,
+    uvicorn_seam,
+    wsgi,
+)
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
@@ -35,6 +46,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--interface", choices=("auto", "asgi", "wsgi"), default="auto", help="how it is called"
     )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers the app has")
     parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
     parser.add_argument(
         "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
@@ -64,13 +76,18 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
     """Take the listeners, load the application, serve. Raises WorkerError."""
     uvicorn_seam.require()
     with contextlib.ExitStack() as closing:
-        taken = listeners.take()
-        for listener in taken:
+        inherited = listeners.take()
+        for listener in inherited:
             closing.enter_context(listener.sock)
+        taken, bus = listeners.without_bus(inherited)
         watchdog = notify.watchdog_interval()
         notifier = notify.connect()
         closing.callback(notifier.close)
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
+        os.environ["SVC_WORKERS"] = str(options.workers)
+        member = membership.join(options.name, options.slot, options.workers, bus)
+        if member is not None:
+            closing.callback(member.close)
         chosen = loops.choose(journal, options.loop)
         closing.callback(_close, chosen)
         app, interface = _load(options, journal, chosen)
@@ -80,7 +97,9 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         if meeting is not None:
             closing.callback(meeting.leave)
         http, helps = uvicorn_seam.Http(asgi), helping.between(taken, options.slot)
-        server = Server(http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps)
+        server = Server(
+            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member
+        )
         chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
 

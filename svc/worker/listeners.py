@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from svc.worker.log import WorkerError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
+BUS = "bus"  # FileDescriptorName= of the worker's queue of messages, which is no listener
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _CURE = "start this worker by systemd (systemctl start NAME.target), with a socket unit that listens"
 
@@ -60,6 +61,17 @@ def take(environ: MutableMapping[str, str] | None = None, first: int = FIRST_FD)
     return tuple(_take_one(first + index, labels[index]) for index in range(int(count)))
 
 
+def without_bus(taken: tuple[Listener, ...]) -> tuple[tuple[Listener, ...], socket.socket | None]:
+    """Part the listeners from the queue of messages, where there is one. Raises WorkerError without a
+    listener.
+    """
+    listeners = tuple(one for one in taken if one.sock.type == socket.SOCK_STREAM)
+    if not listeners:
+        raise WorkerError(f"no listeners, only a queue of messages; {_CURE}")
+    bus = [one.sock for one in taken if one.sock.type == socket.SOCK_DGRAM]
+    return listeners, bus[0] if bus else None
+
+
 def _take_one(fd: int, name: str) -> Listener:
     wrong = f"LISTEN_FDS: fd {fd} ({name}) is not a listening stream socket"
     cure = "the socket unit needs ListenStream= and Accept=no"
@@ -70,7 +82,8 @@ def _take_one(fd: int, name: str) -> Listener:
         raise WorkerError(f"{wrong}: {error.strerror}; {cure}") from None
     sock = socket.socket(fileno=fd)
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if sock.type != socket.SOCK_STREAM or not listening:
+    queue = name == BUS and sock.family == socket.AF_UNIX and sock.type == socket.SOCK_DGRAM
+    if not queue and (sock.type != socket.SOCK_STREAM or not listening):
         sock.detach()
         raise WorkerError(f"{wrong}; {cure}")
     sock.set_inheritable(False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
 from svc.worker.connections import Adopter
 from svc.worker.drain import Drain
@@ -20,6 +21,7 @@ from svc.worker.uvicorn_seam import Http
 
 STATUS_SECONDS = 5.0
 DATE_SECONDS = 1.0
+MESSAGES_SECONDS = 1.0  # for handlers of messages that still run after the drain
 SHUTDOWN_SECONDS = 2.5  # for the application's shutdown after the drain: systemd's limit is 5 s after it
 
 
@@ -36,6 +38,7 @@ class Server:
     watchdog: float | None = None
     meeting: Meeting | None = None
     helping: Helping | None = None
+    member: Member | None = None
     _state: str = ""
 
     async def serve(self) -> None:
@@ -54,10 +57,13 @@ class Server:
         door = self._open_door(adopted)
         names = ", ".join(str(listener) for listener in self.listeners)
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
+        if self.member is not None:
+            self.member.ready(self.loop.loop)
         self.notify.ready(self._status())
         with contextlib.ExitStack() as ticking:
             self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
             self._tick(ticking, DATE_SECONDS, self.notify.flush)
+            self._tick(ticking, DATE_SECONDS, self._write_figures)
             self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
             if self.watchdog is not None:
                 self._tick(ticking, self.watchdog, self.notify.watchdog)
@@ -67,8 +73,12 @@ class Server:
             line.leave()
             self._state = "draining, "
             self.notify.stopping(self._status())
+            if self.member is not None:
+                self.member.drain()
             await adopted.settled()
             await Drain(self.http, self.journal, self.drain_seconds, adopted, self.meeting).run()
+            if self.member is not None:
+                await self.member.leave(MESSAGES_SECONDS)
             await self._shut_down(lifespan)
 
     def _open_door(self, adopted: Adopter) -> Door | None:
@@ -115,6 +125,11 @@ class Server:
         http = self.http
         counts = f"{len(http.connections)} connections, {len(http.tasks)} requests in progress"
         return f"{self._state}{counts}, {http.answered} answered"
+
+    def _write_figures(self) -> None:
+        if self.member is not None:
+            http = self.http
+            self.member.record.figures(len(http.connections), len(http.tasks), http.answered)
 
     def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], None]) -> None:
         """Call `call` every `seconds` from the event loop, the first time at once, until `ticking` closes."""

@@ -39,7 +39,8 @@ def test_the_page_is_sound_roff(tmp_path: Path) -> None:
     page = run("man")
     assert page.startswith(".TH SVC.TOML 5")
     assert "@" not in re.sub(r"@(?=\.service|x)", "", page.replace("NAME\\fR@", ""))
-    for file in (tmp_path / "svc.toml.5", TREE / "packaging" / "man" / "svcctl.8"):
+    manuals = (TREE / "packaging" / "man" / name for name in ("svcctl.8", "svc-cluster.7"))
+    for file in (tmp_path / "svc.toml.5", *manuals):
         if file.parent == tmp_path:
             file.write_text(page)
         done = subprocess.run(
