@@ -16,13 +16,12 @@
 
     async with cluster.lock("nightly"): ...
     cluster.owner("user:4711")                          # the slot that owns this key
-    cluster.cache.set("users", 25, ttl=10)              # shared by all workers
 
 `svc.cluster.blocking` has the same names as plain functions, for WSGI applications and threads. Outside
 svc, on a laptop or in a unit test, all of it works in one process, which is worker 0 of 1.
 
-Slots are 0 to N-1; "surge" is the extra worker that serves while a rollout replaces the others. Messages are
-read by `svc.cluster.wire`'s format; values are what JSON has, and bytes.
+Slots are 0 to N-1; "surge" is the extra worker that serves while a rollout replaces the others. Messages have
+the format of `svc.cluster.wire`; values are what JSON has, and bytes.
 """
 
 from collections.abc import Callable, Coroutine
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from svc.cluster.message import Message
     from svc.cluster.scoreboard import Slot, Worker
     from svc.cluster.ticket import Ticket
-
-    cache: Any
 
 __all__ = [
     "ClusterError",
@@ -124,9 +121,8 @@ def on_message(handler: _Handler) -> _Handler:
     """Have `handler(message)` called for each message: a plain function or a coroutine function.
 
     message.data is what was sent, message.sender the slot of the sender (None: not a worker), message.id a
-    text
-    that no other message has. Handlers begin in the order in which their sender sent; one that waits does
-    not hold up the next. What it returns answers a request.
+    text that no other message has. Handlers begin in the order in which their sender sent; one that waits
+    does not hold up the next. What it returns answers a request.
     """
     _member().handlers.add(handler, blocking=False)
     return handler
@@ -206,12 +202,3 @@ def _member() -> "Member":
 
     _member = current
     return current()
-
-
-def __getattr__(name: str) -> Any:
-    if name == "cache":
-        from importlib import import_module
-
-        found = globals()["cache"] = import_module("svc.cluster.cache").cache
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

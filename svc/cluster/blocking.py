@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from svc.cluster.scoreboard import Slot
     from svc.cluster.ticket import Ticket
 
-    cache: Any
-
 __all__ = [
     "ClusterError",
     "NoSuchSlot",
@@ -112,11 +110,3 @@ class lock:
         ticket: Ticket = self._mine.ticket
         del self._mine.ticket
         ticket.leave()
-
-
-def __getattr__(name: str) -> Any:
-    if name == "cache":
-        from svc import cluster
-
-        return cluster.cache
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
