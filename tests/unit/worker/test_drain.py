@@ -43,11 +43,16 @@ def seconds_until_closed(client: Client) -> float:
     return time.monotonic() - began
 
 
-def test_an_idle_worker_leaves_at_once(worker: Worker) -> None:
-    began = time.monotonic()
-    worker.terminate()
-    assert worker.ended() == 0
-    assert time.monotonic() - began < GRACE_SECONDS
+def test_an_idle_worker_leaves_at_once(start: Start) -> None:
+    def seconds_to_leave() -> float:
+        with start() as worker:
+            began = time.monotonic()
+            worker.terminate()
+            assert worker.ended() == 0
+            return time.monotonic() - began
+
+    # To end takes long on a busy machine; but a worker that waits for the grace period does so each time.
+    assert any(seconds_to_leave() < GRACE_SECONDS for _ in range(5))
 
 
 def test_what_waits_in_the_queue_is_left_for_the_siblings(worker: Worker) -> None:
