@@ -44,10 +44,11 @@ def conflicts(apps: Iterable[App], running: Callable[[str], bool]) -> dict[str, 
     """Return the apps that must not start because of another's address, by name.
 
     `running` tells whether the app of a name runs now. One that runs keeps its address and the
-    newcomer is refused; when both or neither run, both are refused.
+    newcomer is refused; else one that starts at boot keeps it from one that does not, such as an
+    example. With equal claims both are refused.
     """
     meetings = [(a, b, met) for a, b in combinations(apps, 2) if (met := _meeting(a, b))]
-    is_running = {app.name: running(app.name) for a, b, _ in meetings for app in (a, b)}
+    claim = {app.name: (running(app.name), app.wanted_by != ()) for a, b, _ in meetings for app in (a, b)}
     refused: dict[str, Problem] = {}
 
     def refuse(app: App, mine: Listen, other: App, theirs: Listen) -> None:
@@ -57,15 +58,15 @@ def conflicts(apps: Iterable[App], running: Callable[[str], bool]) -> dict[str, 
             app.name, Problem(app.source, None, "listen", what, "choose another port for one of them")
         )
 
-    # First those that lose against a running app: a newcomer that is refused anyway is in nobody's way.
+    # First those that lose against a better claim: a newcomer that is refused anyway is in nobody's way.
     for a, b, (mine, theirs) in meetings:
-        if is_running[a.name] and not is_running[b.name]:
+        if claim[a.name] > claim[b.name]:
             refuse(b, theirs, a, mine)
-        elif is_running[b.name] and not is_running[a.name]:
+        elif claim[b.name] > claim[a.name]:
             refuse(a, mine, b, theirs)
     losers = set(refused)
     for a, b, (mine, theirs) in meetings:
-        if is_running[a.name] == is_running[b.name] and not losers & {a.name, b.name}:
+        if claim[a.name] == claim[b.name] and not losers & {a.name, b.name}:
             refuse(a, mine, b, theirs)
             refuse(b, theirs, a, mine)
     return refused

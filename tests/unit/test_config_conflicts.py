@@ -1,5 +1,6 @@
 """Two apps on one address: which of them is refused, and what it says."""
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_which_addresses_meet(one: str, other: str, meet: bool) -> None:
 @pytest.mark.parametrize(("running", "expected"), [("", "ab"), ("ab", "ab"), ("a", "b"), ("b", "a")])
 def test_the_one_that_runs_keeps_its_address(running: str, expected: str) -> None:
     assert refused(app("a", "0.0.0.0:80"), app("b", "0.0.0.0:80"), running=running) == list(expected)
+
+
+@pytest.mark.parametrize(("running", "expected"), [("", ["b"]), ("a", ["b"]), ("b", ["a"]), ("ab", ["b"])])
+def test_one_that_is_started_by_hand_yields(running: str, expected: list[str]) -> None:
+    by_hand = dataclasses.replace(app("b", "0.0.0.0:80"), wanted_by=())
+    assert refused(app("a", "0.0.0.0:80"), by_hand, running=running) == expected
 
 
 def test_a_refused_newcomer_is_in_nobodys_way() -> None:
