@@ -128,6 +128,7 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
     return {
         "type": "notify" if app.app or app.notify else "exec",
         "command": _command(app, host),
+        "gentle": bool(app.app),  # svc.gentle, which another program does not know
         "directory": escape.path(app.directory) if app.directory else "",
         "environment": _environment(app, host),
         "start": _seconds(app.limits.start),

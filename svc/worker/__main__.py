@@ -1,5 +1,10 @@
 """`python -P -m svc.worker NAME SLOT --app MODULE:ATTRIBUTE`: what a worker's unit executes."""
 
+from svc import gentle
+
+if __name__ == "__main__":
+    gentle.process.begin()  # first: the imports below are a good part of a start
+
 import argparse
 import asyncio
 import contextlib

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from svc import gentle
 from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
 from svc.worker.connections import Adopter
@@ -59,6 +60,7 @@ class Server:
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
         if self.member is not None:
             self.member.ready(self.loop.loop)
+        gentle.process.end(self.loop.loop.call_later)
         self.notify.ready(self._status())
         with contextlib.ExitStack() as ticking:
             self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
