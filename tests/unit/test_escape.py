@@ -93,7 +93,8 @@ def only(unit: str, name: str) -> str:
 
 
 def cannot_stand(text: str, *, tab: bool = False) -> bool:
-    return any(unicodedata.category(c) in {"Cc", "Cs"} and not (tab and c == "\t") for c in text)
+    odd = [c for c in text if unicodedata.category(c) in {"Cc", "Cs"} or c in NO_CHARACTERS]
+    return any(not (tab and c == "\t") for c in odd)
 
 
 @ROUND
