@@ -24,6 +24,7 @@ from svc.worker import (
     loops,
     membership,
     notify,
+    requirements,
     runtime,
     uvicorn_seam,
     wsgi,
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, journal: log.Journal) -> None:
     """Take the listeners, load the application, serve. Raises WorkerError."""
-    uvicorn_seam.require()
+    requirements.require()
     with contextlib.ExitStack() as closing:
         inherited = listeners.take()
         for listener in inherited:
@@ -96,12 +97,13 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         chosen = loops.choose(journal, options.loop)
         closing.callback(_close, chosen)
         app, interface = _load(options, journal, chosen)
-        asgi = wsgi.as_asgi(app) if interface is application.Interface.WSGI else app
+        is_wsgi = interface is application.Interface.WSGI
+        asgi = wsgi.as_asgi(app) if is_wsgi else app
         log.adopt_logger("uvicorn.error", journal)
         meeting = _meet(options, journal)
         if meeting is not None:
             closing.callback(meeting.leave)
-        http, helps = uvicorn_seam.Http(asgi), helping.between(taken, options.slot)
+        http, helps = uvicorn_seam.Http(asgi, websockets=not is_wsgi), helping.between(taken, options.slot)
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member
         )

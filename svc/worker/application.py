@@ -1,6 +1,5 @@
 """Load the application, and find out whether it is ASGI or WSGI by looking at it."""
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -59,6 +58,8 @@ def load(target: str, directory: str) -> Application:
             found = getattr(found, attribute)
         except AttributeError:
             owner = ".".join([module_name, *path.split(".")[:index]])
+            import difflib  # dear, and only needed here
+
             names = difflib.get_close_matches(attribute, _callables(found), n=3) or _callables(found)[:5]
             hint = f"; it has {', '.join(names)}" if names else ""
             raise WorkerError(f"app = {target!r}: {owner} has no attribute {attribute!r}{hint}") from None

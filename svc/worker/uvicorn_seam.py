@@ -1,55 +1,25 @@
 """All that depends on uvicorn's version: 0.17.6, 0.32 and the newest are tried.
 
 Uvicorn's protocol classes do HTTP and WebSocket; its Server is not used. What is taken: Config,
-ServerState, the HTTP and WebSocket protocol classes with the attributes named here, LifespanOn.
+ServerState, the HTTP and WebSocket protocol classes with the attributes named here.
 """
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from svc.worker.log import WorkerError
+from svc.worker.requirements import require_websockets
 
-OLDEST = (0, 17, 6)
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
 # closes first loses requests, and that must not be us.
 KEEP_ALIVE_SECONDS = 75
 CLOSE = (b"connection", b"close")
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-def require() -> None:
-    """Import uvicorn and sdnotify. Raises WorkerError, with the command that installs them.
-
-    To be called before the application's directory is on the path: modules in it must not take the
-    place of those that uvicorn imports.
-    """
-    cure = f"{sys.executable} -m pip install --upgrade uvicorn sdnotify"
-    missing = [name for name in ("uvicorn", "sdnotify") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise WorkerError(f"{sys.executable} has no {' and no '.join(missing)}; install with: {cure}")
-    try:
-        version = str(importlib.import_module("uvicorn").__version__)
-        for module in ("config", "server", "protocols.http.auto", "protocols.websockets.auto"):
-            importlib.import_module(f"uvicorn.{module}")
-    except ImportError as error:
-        raise WorkerError(
-            f"uvicorn of {sys.executable} cannot be used: {error}; install with: {cure}"
-        ) from None
-    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
-    if numbers < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise WorkerError(
-            f"uvicorn {version} is too old, {oldest} is the oldest supported; install with: {cure}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +36,12 @@ class Doing:
 class Http:
     """Uvicorn's protocols around one application: makes them, and looks into them."""
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(self, app: Asgi, *, websockets: bool = True) -> None:
         from uvicorn.config import Config
         from uvicorn.server import ServerState
 
+        if websockets:
+            require_websockets()
         # Config calls what it is given once, without arguments, to see whether it is a factory; so it
         # gets a stand-in, and the application takes that one's place.
         config: Any = Config(
@@ -78,6 +50,7 @@ class Http:
             # Its "auto" is httptools, else h11. Not zttp, which is as fast, but does not show whether a part
             # of a request has been received, and a drain must not close such a connection.
             http="auto",
+            ws="auto" if websockets else "none",
             lifespan="auto",
             log_config=None,
             access_log=False,
