@@ -26,6 +26,10 @@ template_files = $(wildcard units/*.j2)
 # A script finds the package where it was installed, not where it was checked out.
 install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)" && chmod 755 "$(DESTDIR)$(2)"
 
+# Byte code goes by what a source says, not by its date: packages and images change dates, and neither a generator
+# nor a worker could write it anew.
+compiled = --invalidation-mode checked-hash
+
 .PHONY: install uninstall install-check
 
 install-check:
@@ -42,7 +46,7 @@ install: install-check
 		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
 	rm -rf "$(DESTDIR)$(LIBDIR)/python"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
-	$(SYSTEM_PYTHON) -m compileall -q -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
+	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
 	rm -rf "$(DESTDIR)$(LIBDIR)/units/__pycache__"
 	install -m 644 $(template_files) "$(DESTDIR)$(LIBDIR)/units/"
 	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(DESTDIR)$(LIBDIR)/units"

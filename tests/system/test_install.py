@@ -43,6 +43,22 @@ def test_a_host_without_apps_pays_for_no_import(machine: Machine) -> None:
         assert heavy not in imported, imported
 
 
+def test_nothing_is_compiled_at_boot_whatever_the_dates_of_files_are(machine: Machine) -> None:
+    machine.run("make", "-s", "-C", SOURCE, "install", "DESTDIR=/run/dated", "PREFIX=/usr/local")
+    folder = "/run/dated/usr/local/lib/svc/python"
+    machine.run(
+        "find", folder, "-name", "*.py", "-exec", "touch", "-d", "@0", "{}", "+"
+    )  # as an image builder
+    script = f"import sys; sys.path.insert(0, {folder!r}); import svc.units.generate, svc.worker.server"
+    said = machine.run("python3", "-I", "-B", "-v", "-c", script).stderr
+    # "# code object from PATH", of the byte code or of the source.
+    loaded = [
+        line.split("'")[1] for line in said.splitlines() if line.startswith(f"# code object from '{folder}")
+    ]
+    assert f"{folder}/svc/units/__pycache__/render.cpython-" in "".join(loaded)
+    assert [path for path in loaded if path.endswith(".py")] == []
+
+
 def test_no_template_is_compiled_at_boot(machine: Machine) -> None:
     script = """
 import sys
