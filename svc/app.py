@@ -53,10 +53,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """How a rollout goes. `batch` is a number of slots, or "N%" of them."""
+    """How a rollout goes. `batch` is a number of slots, or "N%" of them; `canary_timeout` is in seconds.
+
+    `canary` is a path or a URL, `stamp` an absolute path; empty for none.
+    """
 
     surge: int = 1
     batch: int | str = 1
+    canary: str = ""
+    canary_timeout: float = 5.0
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,12 @@ def _rules(
         for key in ("interface", "python"):
             if key in given:
                 yield (key,), "has a meaning only with `app`", "remove it"
+        if ("reload", "canary") in values:
+            yield (
+                ("reload", "canary"),
+                "has a meaning only with `app`: a worker of svc asks itself",
+                "remove it; with notify = true, let the program check itself before it says READY=1",
+            )
         if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
             yield (
                 ("limits", "watchdog"),

@@ -190,10 +190,10 @@ SETTINGS: tuple[Setting, ...] = (
         "listeners = 2",
     ),
     Setting(
-        "reload", "surge", values.whole(0, 1), 1, "1",
-        "How many extra workers run during a rollout. With 1, the new version proves itself before any "
-        "old worker stops.",
-        "surge = 0",
+        "reload", "surge", values.whole(0, 64), 1, "1",
+        "How many extra workers run during a rollout, from 0 to 64. With at least 1, the new version proves "
+        "itself before any old worker stops.",
+        "surge = 2",
     ),
     Setting(
         "reload", "batch", values.batch, 1, "1",
@@ -201,10 +201,21 @@ SETTINGS: tuple[Setting, ...] = (
         'batch = "25%"',
     ),
     Setting(
-        "reload", "canary", _later, None, "",
-        "A path that a new worker must answer before the rollout goes on.",
-        'canary = "/health"',
-        later="canary requests",
+        "reload", "canary", values.canary, "", "",
+        "A path that each worker of a new version must answer with 2xx before it takes requests. A whole URL "
+        "says for which host: what an app with a list of allowed hosts needs. Only for `app`.",
+        'canary = "/healthz"',
+    ),
+    Setting(
+        "reload", "canary_timeout", values.seconds(0.1), 5.0, "5",
+        f"How long that answer may take. {_SECONDS}",
+        "canary_timeout = 10",
+    ),
+    Setting(
+        "reload", "stamp", values.path, "", "",
+        "A file or link that each deploy changes. With it, and with a `directory` of at most 20000 files, "
+        "a rollout that did not come to its end is continued where it stopped.",
+        'stamp = "/srv/mysite/REVISION"',
     ),
     Setting(
         "limits", "start", values.seconds(0.1), 60.0, "60",

@@ -143,6 +143,17 @@ def batch(value: object) -> int | str:
     )
 
 
+def canary(value: object) -> str:
+    """Return a path, or an http or https URL, that can stand in the first line of a request."""
+    text = string(value)
+    if re.fullmatch(r"(https?://[!-.0-~]+)?/[!-~]*", text) and "#" not in text and len(text) <= 2048:
+        return text
+    raise Invalid(
+        f"{show(value)} is no path of the app",
+        'write "/healthz", or "http://www.example.com/healthz" when the app looks at the host',
+    )
+
+
 def seconds(low: float, *, off: bool = False) -> Callable[[object], float]:
     """Make a parser for a time from `low` seconds to a day; with `off`, 0 and false stand for none.
 

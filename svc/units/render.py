@@ -149,6 +149,8 @@ def _command(app: App, host: Host) -> str:
     if app.interface is not Interface.AUTO:
         options += ["--interface", app.interface]
     options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
+    if app.reload.canary:
+        options += ["--canary", app.reload.canary, "--canary-timeout", _number(app.reload.canary_timeout)]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])

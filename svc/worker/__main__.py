@@ -23,6 +23,7 @@ from svc.worker import (
     uvicorn_seam,
     wsgi,
 )
+from svc.worker.canary import Canary
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
@@ -48,6 +49,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers the app has")
     parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
+    parser.add_argument("--canary", metavar="URL", help="what a new version must answer before it serves")
+    parser.add_argument(
+        "--canary-timeout", type=float, default=5.0, metavar="SECONDS", help="how long that may take"
+    )
     parser.add_argument(
         "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
     )
@@ -85,6 +90,7 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         closing.callback(notifier.close)
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
         os.environ["SVC_WORKERS"] = str(options.workers)
+        canary = _canary(options)
         member = membership.join(options.name, options.slot, options.workers, bus)
         if member is not None:
             closing.callback(member.close)
@@ -98,10 +104,20 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
             closing.callback(meeting.leave)
         http, helps = uvicorn_seam.Http(asgi), helping.between(taken, options.slot)
         server = Server(
-            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member
+            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, canary
         )
         chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
+
+
+def _canary(options: argparse.Namespace) -> Canary | None:
+    """What this worker has to answer before it serves.
+
+    Only a version that no rollout has brought to its end yet is asked (`svc.rollout.folder` says so): one
+    that is back from a crash must not be kept out because of what the canary depends on.
+    """
+    unproven = os.environ.pop("SVC_UNPROVEN", "")
+    return Canary(options.canary, options.canary_timeout) if options.canary and unproven else None
 
 
 def _meet(options: argparse.Namespace, journal: log.Journal) -> Meeting | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
+from svc.worker.canary import Canary
 from svc.worker.connections import Adopter
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
 from svc.worker.listeners import Listener
-from svc.worker.log import Journal, adopt_logger
+from svc.worker.log import Journal, WorkerError, adopt_logger
 from svc.worker.loops import Loop
 from svc.worker.notify import Notify
 from svc.worker.uvicorn_seam import Http
@@ -39,6 +40,7 @@ class Server:
     meeting: Meeting | None = None
     helping: Helping | None = None
     member: Member | None = None
+    canary: Canary | None = None
     _state: str = ""
 
     async def serve(self) -> None:
@@ -52,6 +54,8 @@ class Server:
             return
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
         adopted = Adopter(self.http, self.loop.loop, self.journal)
+        if self.canary is not None and not await self._prove(self.canary, stop, adopted, lifespan):
+            return
         line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
         await line.join()
         door = self._open_door(adopted)
@@ -71,6 +75,8 @@ class Server:
             if door is not None:
                 door.close()
             line.leave()
+            for listener in self.listeners:
+                listener.sock.close()  # of an address that the app gives up, this may be the last holder
             self._state = "draining, "
             self.notify.stopping(self._status())
             if self.member is not None:
@@ -80,6 +86,19 @@ class Server:
             if self.member is not None:
                 await self.member.leave(MESSAGES_SECONDS)
             await self._shut_down(lifespan)
+
+    async def _prove(self, canary: Canary, stop: asyncio.Event, adopted: Adopter, lifespan: Lifespan) -> bool:
+        """Pass the canary; False when the worker was stopped meanwhile. Raises WorkerError."""
+        try:
+            if await _unless(stop, canary.sing(adopted.adopt)):
+                self.journal.info(f"the canary {canary.url} was answered")
+                return True
+        except WorkerError:
+            await self._shut_down(lifespan)
+            raise
+        self.notify.stopping("stopped while starting")
+        await self._shut_down(lifespan)
+        return False
 
     def _open_door(self, adopted: Adopter) -> Door | None:
         """Take connections that siblings hand over."""
