@@ -1,12 +1,13 @@
 """svcctl rollout: what `systemctl reload NAME.target` runs, as ExecReload= of the coordinator."""
 
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
+from svc.rollout import journal
+from svc.rollout.folder import Folder
 from svc.rollout.listening import is_open
 from svc.rollout.steps import RolloutFailed, roll_out, stale_units
 from svc.rollout.systemd import Manager, SystemdError
@@ -23,9 +24,13 @@ def rollout(name: str, *, user_scope: bool) -> int:
     try:
         app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
         _check_listeners(app)
+        _check_running(name, manager)
         _reload_units(app, host, manager)
+        folder = Folder.of(name, user_scope=user_scope)
+        folder.tell_workers(proven=False)
         roll_out(app, host, manager, _say)
-    except (ConfigError, RolloutFailed, SystemdError) as error:
+        folder.tell_workers(proven=True)
+    except (ConfigError, RolloutFailed, SystemdError, OSError) as error:
         _report(error, began, user_scope=user_scope)
         # A failure does not travel from the coordinator to the target: only a cancelled job makes
         # `systemctl reload NAME.target` fail.
@@ -41,6 +46,12 @@ def _load(name: str, *, user_scope: bool) -> App:
     if files is None:
         raise RolloutFailed(f"the app file of {name} is gone; nothing has changed")
     return load(files)
+
+
+def _check_running(name: str, manager: Manager) -> None:
+    state = manager.state(f"{name}.service").active
+    if state not in ("active", "reloading"):
+        raise RolloutFailed(f"{name} does not run: start it with `systemctl start {name}.target`")
 
 
 def _check_listeners(app: App) -> None:
@@ -72,23 +83,24 @@ def _reload_units(app: App, host: Host, manager: Manager) -> None:
 
 
 def _report(error: Exception, began: float, *, user_scope: bool) -> None:
-    problems = error.problems if isinstance(error, ConfigError) else (error,)
-    for problem in problems:
-        print(f"<3>rollout failed: {problem}", file=sys.stderr)
-    for unit in error.units if isinstance(error, RolloutFailed) else ():
-        for line in _last_words(unit, began, user_scope=user_scope):
-            print(f"<4>{unit}: {line}", file=sys.stderr)
+    """Say in one line why; then what the units that are to blame said last."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            _complain(f"rollout failed: {problem}")
+        return
+    said = {
+        unit: journal.entries(unit, began, user_scope=user_scope)
+        for unit in (error.units if isinstance(error, RolloutFailed) else ())
+    }
+    reasons = "".join(f": {journal.reason(entries)}" for entries in list(said.values())[:1])
+    _complain(f"rollout failed: {error}{reasons}")
+    for unit, entries in said.items():
+        for line in journal.last_lines(entries):
+            _complain(line if line.startswith(unit) else f"{unit}: {line}", priority=4)
 
 
-def _last_words(unit: str, began: float, *, user_scope: bool) -> list[str]:
-    chosen = [f"--user-unit={unit}" if user_scope else f"--unit={unit}", f"--since=@{began:.3f}"]
-    done = subprocess.run(
-        ["journalctl", *chosen, "--lines=30", "--output=cat", "--no-pager", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.splitlines()
+def _complain(line: str, priority: int = 3) -> None:
+    print(f"<{priority}>{line}", file=sys.stderr)
 
 
 def _say(message: str) -> None:

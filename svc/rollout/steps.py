@@ -101,7 +101,7 @@ def _start_surge(surge: Sequence[str], world: World, say: Callable[[str], None])
         return
     say(f"starting {', '.join(surge)} with the new version")
     if failed := world.start(surge):
-        raise RolloutFailed("the new version did not become ready; nothing has changed", failed)
+        raise RolloutFailed("nothing has changed: the new version did not become ready", failed)
 
 
 def _replace(todo: Plan, world: World, say: Callable[[str], None]) -> None:
@@ -114,8 +114,8 @@ def _replace(todo: Plan, world: World, say: Callable[[str], None]) -> None:
         if failed := step(batch):
             done += [unit for unit in batch if unit not in failed]
             raise RolloutFailed(
-                f"{', '.join(failed)} did not become ready; {len(done)} of {total} workers run the new "
-                "version, the others were not touched",
+                f"{len(done)} of {total} workers run the new version, the others were not touched: "
+                f"{', '.join(failed)} did not become ready",
                 failed,
             )
         done += batch

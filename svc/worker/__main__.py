@@ -153,7 +153,7 @@ def _load(
     except BaseException as error:
         journal.exception(f"{options.name}: importing {options.app} failed:", error)
         raise log.WorkerError(
-            f"app = {options.app!r} could not be imported, the traceback is above"
+            f"app = {options.app!r} could not be imported, the traceback is above: {log.in_one_line(error)}"
         ) from None
     if options.interface != "auto":
         return app, application.Interface(options.interface)

@@ -7,6 +7,12 @@ from tests.system import versions
 from tests.system.conftest import App
 
 
+def failure(app: App) -> str:
+    """The line in which the rollout said last why it failed."""
+    said = app.machine.journal("app.service", output="cat").splitlines()
+    return [line for line in said if line.startswith("rollout failed: ")][-1]
+
+
 def test_a_reload_replaces_all_workers(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=4)
@@ -54,13 +60,49 @@ def test_a_broken_version_changes_nothing(app: App, kind: str) -> None:
     assert app.pids() == before
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-    journal = app.machine.journal("app.service")
-    assert versions.REASONS[kind] in journal
-    assert "nothing has changed" in journal
+    line = failure(app)
+    assert "nothing has changed" in line
+    assert versions.REASONS[kind] in line
     # A deploy that mends it is taken.
     app.deploy(versions.good("3"))
     assert app.systemctl("reload", "app.target").returncode == 0
     assert "version 3" in app.get("/")
+
+
+def test_a_canary_that_fails_changes_nothing(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
+    before = app.pids()
+    app.deploy(versions.good("2", health=500))
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert failure(app).endswith(
+            "nothing has changed: the new version did not become ready: "
+            "app: the canary /healthz was answered with 500 Internal Server Error"
+        )
+        assert app.pids() == before
+        assert "version 1" in app.get("/")
+        assert app.show("app@surge.service", "ActiveState") == "inactive"
+        app.deploy(versions.good("3"))
+        assert app.systemctl("reload", "app.target").returncode == 0
+    assert "version 3" in app.get("/")
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_only_a_version_that_no_rollout_has_proven_is_asked_the_canary(app: App) -> None:
+    app.deploy(versions.good("1", health=500))
+    app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
+    app.deploy(versions.good("2"))
+    assert app.systemctl("reload", "app.target").returncode == 0
+    # Now what the canary asks for breaks: a worker that is restarted must come back all the same.
+    app.deploy(versions.good("2", health=500))
+    app.systemctl("restart", "app@1.service")
+    assert len(app.pids()) == 2
+    # A version that no rollout has brought to its end is kept out, also when a crash lets it in.
+    assert app.systemctl("reload", "app.target", check=False).returncode != 0
+    assert app.systemctl("restart", "app@1.service", check=False).returncode != 0
+    assert app.get("/")
 
 
 def test_a_changed_app_file_is_picked_up(app: App) -> None:

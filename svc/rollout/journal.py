@@ -1,0 +1,65 @@
+"""What the journal has about a worker that did not start: why, in one line, and its last lines."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_ERROR = 3  # syslog's priority, syslog(3)
+# "Failed to start app@0.service": says that it failed, not why (systemd's sd-messages.h).
+_SD_MESSAGE_UNIT_FAILED = "be02cf6855d2428ba40df7e9d022f03d"
+_LINES = 30
+
+Entry = Mapping[str, Any]
+
+
+def entries(unit: str, since: float, *, user_scope: bool) -> list[Entry]:
+    """Return what was logged by a unit and about it since then, in seconds since the epoch.
+
+    Empty when the journal is not to be read, by this user or at all.
+    """
+    # What a process wrote before its end may still be in journald's queue. Only root may ask for this.
+    _journalctl("--sync")
+    said = _journalctl(
+        f"--user-unit={unit}" if user_scope else f"--unit={unit}",
+        f"--since=@{since:.3f}",
+        "--output=json",
+        "--output-fields=MESSAGE,MESSAGE_ID,PRIORITY,UNIT_RESULT",
+        "--all",
+        "--quiet",
+    )
+    found = []
+    for line in said.splitlines():
+        entry = json.loads(line)
+        if isinstance(entry.get("MESSAGE"), str):  # else it is no text
+            found.append(entry)
+    return found
+
+
+def reason(of: Iterable[Entry]) -> str:
+    """Return why a unit failed, as far as the entries tell: its last error, and how systemd judged it."""
+    errors, results = [], []
+    for entry in of:
+        if result := entry.get("UNIT_RESULT"):
+            results.append(result)
+        elif int(entry.get("PRIORITY", 6)) <= _ERROR and entry.get("MESSAGE_ID") != _SD_MESSAGE_UNIT_FAILED:
+            errors += entry["MESSAGE"].strip().splitlines()[-1:]
+    if results[:1] == ["timeout"]:
+        return f"not ready within its time; {errors[-1]}" if errors else "not ready within its time"
+    if errors:
+        return str(errors[-1])
+    return f"it ended with {results[0]}" if results else "see its journal"
+
+
+def last_lines(of: Iterable[Entry]) -> list[str]:
+    """Return the last lines that were logged."""
+    return [line for entry in of for line in entry["MESSAGE"].splitlines()][-_LINES:]
+
+
+def _journalctl(*arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ["journalctl", "--no-pager", *arguments], capture_output=True, text=True, check=False
+        ).stdout
+    except OSError:  # a host without a journal
+        return ""
