@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from svc.cluster.member import Member
     from svc.cluster.message import Message
-    from svc.cluster.scoreboard import Slot, Worker
+    from svc.cluster.scoreboard import Worker
+    from svc.cluster.slots import Slot
     from svc.cluster.ticket import Ticket
 
 __all__ = [
@@ -65,7 +66,7 @@ class _Self:
 
     @property
     def slot(self) -> "Slot":
-        """Its number, from 0 on; "surge" for the extra worker of a rollout; 0 outside svc."""
+        """Its number, from 0 on; "surge", "surge-2", … for the extra workers of a rollout; 0 outside svc."""
         return _member().slot
 
     @property

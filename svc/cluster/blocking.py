@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from svc.cluster.message import Message
-    from svc.cluster.scoreboard import Slot
+    from svc.cluster.slots import Slot
     from svc.cluster.ticket import Ticket
 
 __all__ = [

@@ -27,7 +27,8 @@ from svc.cluster.inbox import Inbox
 from svc.cluster.leader import Leadership
 from svc.cluster.outbox import BlockingOutbox, Outbox, settled
 from svc.cluster.schedule import Job, Schedule
-from svc.cluster.scoreboard import Record, Slot
+from svc.cluster.scoreboard import Record
+from svc.cluster.slots import SURGE_NAMES, Slot, on_the_wire, parse, surge_number
 
 TURN = 256
 """The most messages that are begun before requests get their turn again."""
@@ -52,7 +53,7 @@ class Member:
         self.pid = os.getpid()
         self.handlers = Handlers()
         self.jobs: list[Job] = []
-        if sock is not None and slot == "surge":
+        if sock is not None and surge_number(slot):
             _empty(sock)
         self.record = Record(directory, slot, self.generation)
         self.leadership = Leadership(directory, slot)
@@ -64,7 +65,7 @@ class Member:
         self.inbox: Inbox | None = None
         self._numbers = itertools.count(1)
         self._random = random.SystemRandom()
-        number = wire.SURGE if slot == "surge" else slot
+        number = on_the_wire(slot)
         if sock is not None:
             self.bus = Path(sock.getsockname()).parent
             words = self.record.words
@@ -115,7 +116,7 @@ class Member:
 
     def look_for_jobs(self) -> None:
         """Start the schedule, when there are jobs and a loop to do them in."""
-        if self.loop is None or not self.jobs or self.slot == "surge":
+        if self.loop is None or not self.jobs or surge_number(self.slot):
             return
         if self._schedule is not None:
             self._schedule.stop()
@@ -155,8 +156,7 @@ class Member:
     def targets(self, *, include_self: bool) -> list[Slot]:
         """Return the workers that a broadcast goes to."""
         found: list[Slot] = [*range(self.slots)]
-        if self.record.says("surge"):
-            found.append("surge")
+        found += filter(self.record.says, SURGE_NAMES)
         if not include_self and self.slot in found:
             found.remove(self.slot)
         return found
@@ -167,7 +167,7 @@ class Member:
 
     def check(self, slot: Slot) -> None:
         """Raise NoSuchSlot unless the app has this slot."""
-        if slot != "surge" and not (isinstance(slot, int) and 0 <= slot < self.slots):
+        if not surge_number(slot) and not (isinstance(slot, int) and 0 <= slot < self.slots):
             raise NoSuchSlot(f"there is no worker {slot!r}: the slots are 0 to {self.slots - 1}")
 
     async def broadcast(self, data: Any, include_self: bool, timeout: float) -> None:
@@ -368,8 +368,7 @@ def join(
     `outside` lets plain handlers run as if no event loop ran in their thread.
     """
     global _member  # noqa: PLW0603 - a process is one member, as it is one process
-    number: Slot = "surge" if slot == "surge" else int(slot)
-    _member = Member(number, slots, directory, sock)
+    _member = Member(parse(slot), slots, directory, sock)
     _member.handlers.outside = outside
     return _member
 

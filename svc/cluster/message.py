@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from svc.cluster import memfd, values, wire
-from svc.cluster.scoreboard import Slot
+from svc.cluster.slots import Slot, from_the_wire
 from svc.cluster.wire import Frame
 
 _RIGHTS_SPACE = socket.CMSG_SPACE(4)
@@ -21,7 +21,7 @@ class Message:
         self, data: Any, sender: int, incarnation: int, number: int, answer_to: socket.socket | None
     ) -> None:
         self.data = data
-        self.sender: Slot | None = slot_of(sender) if sender >= wire.OUTSIDER else sender
+        self.sender: Slot | None = from_the_wire(sender)
         self._incarnation = incarnation
         self._number = number
         self._answer_to = answer_to
@@ -64,13 +64,6 @@ class Message:
                 socket.send_fds(sock, [packet], [fd])
             finally:
                 os.close(fd)
-
-
-def slot_of(number: int) -> Slot | None:
-    """Return the slot that a number on the wire stands for."""
-    if number == wire.SURGE:
-        return "surge"
-    return None if number == wire.OUTSIDER else number
 
 
 def value_of(frame: Frame, fds: list[int]) -> Any:

@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from svc.cluster.errors import NoSuchSlot, QueueFull
+from svc.cluster.slots import Slot
 
 GATHERED = 32768
 """The most bytes that one datagram gathers from several messages."""
 
 _log = logging.getLogger("svc.cluster")
 _RIGHTS = struct.Struct("@i")
-
-Slot = int | str
 
 
 class Line:

@@ -3,13 +3,15 @@
 Each worker has a datagram socket (AF_UNIX, SOCK_DGRAM), which systemd holds and passes to it,
 sd_listen_fds(3),
 by the name "bus". It is bound to `/run/svc/.bus/APP/SLOT` (`$XDG_RUNTIME_DIR/svc/…` for a user's own app);
-SLOT is a number from 0 on, or "surge" for the extra worker of a rollout. To send is to send a datagram there.
+SLOT is a number from 0 on, or "surge", "surge-2", … for the extra workers of a rollout. To send
+is to send a datagram there.
 
 All numbers are little-endian. One datagram is a header and one or more messages, at most 65,536 bytes:
 
     offset  bytes
     0       4      "svc" and the version of the format, 1
-    4       4      the sender's slot: 0xFFFFFFFF for "surge", 0xFFFFFFFE for a program that is not a worker
+    4       4      the sender's slot: 0xFFFFFFFF for "surge", 0xFFFFFF00 + N for "surge-N", 0xFFFFFFFE for a
+                   program that is not a worker
     8       8      the sender's incarnation: a random number that it chose when it started
 
     and for each message:
@@ -47,10 +49,9 @@ MAGIC = b"svc\x01"
 LIMIT = 65536
 """The most bytes in a datagram."""
 
-SURGE = 0xFFFFFFFF
-OUTSIDER = 0xFFFFFFFE
-
 MESSAGE, REQUEST, ANSWER, FAILURE = range(4)
+
+OUTSIDER = 0xFFFFFFFE
 
 IN_MEMFD = 1
 

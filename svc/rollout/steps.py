@@ -2,8 +2,8 @@
 
 What it promises, each a test on a real systemd:
 
-- The surge worker starts first with the new code. If it does not become ready, nothing has changed.
-- A slot is restarted only after the batch before it is ready.
+- The surge workers start first with the new code. If one does not become ready, nothing has changed.
+- A batch of slots is restarted only after the batch before it is ready.
 - A slot that does not come back ends the rollout: the remaining old workers stay.
 - A slot that an operator stopped stays stopped.
 - However it fails, whoever asked for it is told: `systemctl reload` ends non-zero.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from svc.app import App
+from svc.cluster.slots import surge_name
 from svc.rollout.systemd import UnitState
 from svc.units.host import Host
 from svc.units.render import render, worker_count, worker_units
@@ -41,35 +42,60 @@ class RolloutFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a rollout will do: the surge units, the batches of slots, and the slots that are too many.
+    """What a rollout will do: the surge units, the batches of slots to restart, and those to start, which
+    never ran (the app has grown).
 
-    `start` are slots that never ran (the app has grown), `resting` those an operator stopped.
+    `resting` are slots that an operator stopped, `surplus` those that the app has no longer, and
+    `left_behind` surge workers of a rollout that was killed.
     """
 
     surge: tuple[str, ...]
     batches: tuple[tuple[str, ...], ...]
-    start: tuple[str, ...]
+    start: tuple[tuple[str, ...], ...]
     resting: tuple[str, ...]
     surplus: tuple[str, ...]
+    left_behind: tuple[str, ...]
 
 
 def plan(app: App, host: Host, world: World) -> Plan:
     """Look at the workers and decide what to do with each."""
     slots = worker_units(app, host)
-    surge = (f"{app.name}@surge.service",) if app.reload.surge else ()
+    surge = surge_units(app.name, min(app.reload.surge, len(slots)))
     states = {unit: world.state(unit) for unit in slots}
     resting = tuple(unit for unit in slots if states[unit].active == "inactive" and states[unit].started)
     start = tuple(unit for unit in slots if states[unit].active == "inactive" and not states[unit].started)
     running = [unit for unit in slots if unit not in resting and unit not in start]
     size = batch_size(app.reload.batch, worker_count(app, host))
-    batches = tuple(tuple(running[at : at + size]) for at in range(0, len(running), size))
-    known = {*slots, f"{app.name}@surge.service"}
-    surplus = tuple(
-        unit
-        for unit in world.instances(f"{app.name}@*.service")
-        if unit not in known and world.state(unit).active not in ("inactive", "failed")
+    left = [unit for unit in alive(world, f"{app.name}@*.service") if unit not in slots]
+    return Plan(
+        surge=surge,
+        batches=_divide(running, size),
+        start=_divide(start, size),
+        resting=resting,
+        surplus=tuple(unit for unit in left if not is_surge(unit)),
+        left_behind=tuple(unit for unit in left if is_surge(unit)),
     )
-    return Plan(surge, batches, start, resting, surplus)
+
+
+def surge_units(name: str, count: int) -> tuple[str, ...]:
+    """Return the units of the surge workers: app@surge.service, app@surge-2.service, …"""
+    return tuple(f"{name}@{surge_name(number)}.service" for number in range(1, count + 1))
+
+
+def is_surge(unit: str) -> bool:
+    """Say whether a unit is that of a surge worker."""
+    return "@surge" in unit
+
+
+def alive(world: World, pattern: str) -> list[str]:
+    """Return the units of a pattern that run, start or stop."""
+    return [
+        unit for unit in world.instances(pattern) if world.state(unit).active not in ("inactive", "failed")
+    ]
+
+
+def _divide(units: Sequence[str], size: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(units[at : at + size]) for at in range(0, len(units), size))
 
 
 def batch_size(batch: int | str, slots: int) -> int:
@@ -83,8 +109,8 @@ def roll_out(app: App, host: Host, world: World, say: Callable[[str], None]) -> 
     todo = plan(app, host, world)
     for unit in todo.resting:
         say(f"{unit} was stopped by hand and stays so")
-    # A surge worker that a killed rollout left behind may run any version.
-    world.stop([f"{app.name}@surge.service"])
+    if todo.left_behind:
+        world.stop(todo.left_behind)  # they may run any version
     try:
         _start_surge(todo.surge, world, say)
         _replace(todo, world, say)
@@ -106,9 +132,9 @@ def _start_surge(surge: Sequence[str], world: World, say: Callable[[str], None])
 
 def _replace(todo: Plan, world: World, say: Callable[[str], None]) -> None:
     done: list[str] = []
-    total = sum(map(len, todo.batches)) + len(todo.start)
+    total = sum(map(len, (*todo.batches, *todo.start)))
     steps = [(batch, world.restart) for batch in todo.batches] + [
-        ((unit,), world.start) for unit in todo.start
+        (batch, world.start) for batch in todo.start
     ]
     for batch, step in steps:
         if failed := step(batch):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from svc.rollout.steps import surge_units
 from tests.client import load
 from tests.system import versions
 from tests.system.conftest import App
@@ -157,15 +158,40 @@ def test_a_stopped_slot_stays_stopped(app: App) -> None:
     assert seen.failed == 0, seen.table()
 
 
-def test_a_batch_of_slots_restarts_together(app: App) -> None:
+@pytest.mark.parametrize("surge", [0, 2])
+def test_a_batch_of_slots_restarts_together(app: App, surge: int) -> None:
     app.deploy(versions.good("1"))
-    app.start(workers=4, more='[reload]\nbatch = "50%"\n')
+    app.start(workers=4, more=f'[reload]\nbatch = "50%"\nsurge = {surge}\n')
+    before = app.pids()
     with load(app.url, connections=20, keep_alive=True) as clients:
         assert app.systemctl("reload", "app.target").returncode == 0
+    assert not set(before) & set(app.pids())
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-    journal = app.machine.journal("app.service")
+    journal = app.machine.journal()
     assert "app@0.service, app@1.service ready (2 of 4)" in journal
+    for number in (1, 2):
+        unit = surge_units("app", 2)[number - 1]
+        assert (f"Started {unit}" in journal) == (number <= surge)
+        assert app.show(unit, "ActiveState") == "inactive"
+
+
+def test_without_a_surge_worker_the_first_batch_meets_a_broken_version(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3, more="[reload]\nsurge = 0\n")
+    before = app.pids()
+    app.deploy(versions.BROKEN["fails in start-up"])
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert "0 of 3 workers run the new version, the others were not touched: app@0.service" in failure(
+            app
+        )
+        assert app.pids() == before[1:]
+        app.deploy(versions.good("2"))
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == 3
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
 
 
 def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App) -> None:

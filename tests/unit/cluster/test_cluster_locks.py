@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svc.cluster import leader, ofd, rendezvous, scoreboard
+from svc.cluster import leader, ofd, rendezvous, scoreboard, slots
 from svc.cluster.leader import Leadership
 from svc.cluster.names import file_name
 from svc.cluster.schedule import next_due
@@ -118,13 +118,19 @@ def test_locks_of_bytes(tmp_path: Path) -> None:
 def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
     assert list(scoreboard.read(tmp_path)) == []
     first = scoreboard.Record(tmp_path, 0, "v1")
-    last = scoreboard.Record(tmp_path, scoreboard.CAPACITY - 1, "ä" * 200)
+    last = scoreboard.Record(tmp_path, slots.CAPACITY - 1, "ä" * 200)
     surge = scoreboard.Record(tmp_path, "surge", "")
+    more = scoreboard.Record(tmp_path, "surge-64", "")
     first.state("ready")
     first.figures(connections=3, in_flight=2, answered=100)
     found = list(scoreboard.read(tmp_path))
     states = [(one.slot, one.state) for one in found]
-    assert states == [(0, "ready"), (1023, "starting"), ("surge", "starting")]
+    assert states == [
+        (0, "ready"),
+        (1023, "starting"),
+        ("surge-64", "starting"),
+        ("surge", "starting"),
+    ]
     assert (found[0].pid, found[0].generation, found[0].in_flight) == (os.getpid(), "v1", 2)
     assert (found[0].connections, found[0].answered) == (3, 100)
     assert last.says(0) == "ready"
@@ -132,6 +138,7 @@ def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
     first.words[scoreboard.MARK_NUMBER] = 42
     first.close()
     surge.close()
+    more.close()
     assert [one.slot for one in scoreboard.read(tmp_path)] == [1023]
     assert last.says(0) == ""
     assert last.away(0) > 0

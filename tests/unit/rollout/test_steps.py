@@ -63,7 +63,6 @@ def run(this: App, fake: FakeWorld) -> list[tuple[str, ...]]:
 def test_surge_first_then_one_after_the_other_then_no_surge() -> None:
     steps = run(app(workers=3), world(RUNNING, RUNNING, RUNNING))
     assert steps == [
-        ("stop", "surge"),
         ("start", "surge"),
         ("restart", "0"),
         ("restart", "1"),
@@ -77,7 +76,7 @@ def test_a_broken_version_changes_nothing() -> None:
     with pytest.raises(RolloutFailed, match="nothing has changed") as failure:
         run(app(workers=2), fake)
     assert failure.value.units == ("app@surge.service",)
-    assert fake.steps == [("stop", "surge"), ("start", "surge"), ("stop", "surge")]
+    assert fake.steps == [("start", "surge"), ("stop", "surge")]
 
 
 def test_a_slot_that_does_not_come_back_ends_the_rollout() -> None:
@@ -89,29 +88,40 @@ def test_a_slot_that_does_not_come_back_ends_the_rollout() -> None:
 
 def test_a_batch_restarts_together() -> None:
     steps = run(app(workers=4, reload=Reload(surge=0, batch="50%")), world(*[RUNNING] * 4))
-    assert steps == [("stop", "surge"), ("restart", "0", "1"), ("restart", "2", "3")]
+    assert steps == [("restart", "0", "1"), ("restart", "2", "3")]
 
 
 def test_a_stopped_slot_stays_stopped_and_a_crashing_one_is_replaced() -> None:
     steps = run(app(workers=3, reload=Reload(surge=0)), world(RUNNING, STOPPED, CRASHING))
-    assert steps == [("stop", "surge"), ("restart", "0"), ("restart", "2")]
+    assert steps == [("restart", "0"), ("restart", "2")]
 
 
 def test_an_app_that_grew_starts_the_new_slots_and_one_that_shrank_stops_the_surplus() -> None:
-    assert run(app(workers=2, reload=Reload(surge=0)), world(RUNNING, NEVER))[1:] == [
+    assert run(app(workers=4, reload=Reload(surge=0, batch=2)), world(RUNNING, NEVER, NEVER, NEVER)) == [
         ("restart", "0"),
-        ("start", "1"),
+        ("start", "1", "2"),
+        ("start", "3"),
     ]
-    assert run(app(workers=1, reload=Reload(surge=0)), world(RUNNING, RUNNING, STOPPED))[1:] == [
+    assert run(app(workers=1, reload=Reload(surge=0)), world(RUNNING, RUNNING, STOPPED)) == [
         ("restart", "0"),
         ("stop", "1"),
     ]
 
 
-def test_nothing_is_planned_for_a_surge_worker_that_was_left_behind() -> None:
+def test_surge_workers_that_were_left_behind_are_stopped_first() -> None:
     fake = world(RUNNING)
-    fake.states["app@surge.service"] = RUNNING
-    assert plan(app(workers=1), HOST, fake).surplus == ()
+    fake.states["app@surge-2.service"] = CRASHING
+    assert run(app(workers=1), fake)[:2] == [("stop", "surge-2"), ("start", "surge")]
+
+
+def test_several_surge_workers_start_and_stop_together_but_no_more_than_there_are_slots() -> None:
+    steps = run(app(workers=2, reload=Reload(surge=3)), world(RUNNING, RUNNING))
+    assert (steps[0], steps[-1]) == (("start", "surge", "surge-2"), ("stop", "surge", "surge-2"))
+
+
+def test_a_rollout_of_64_slots_at_a_quarter_takes_four_batches() -> None:
+    todo = plan(app(workers=64, reload=Reload(batch="25%")), HOST, world(*[RUNNING] * 64))
+    assert [len(batch) for batch in todo.batches] == [16] * 4
 
 
 @pytest.mark.parametrize(
