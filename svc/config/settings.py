@@ -213,8 +213,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "reload", "stamp", values.path, "", "",
-        "A file or link that each deploy changes. With it, and with a `directory` of at most 20000 files, "
-        "a rollout that did not come to its end is continued where it stopped.",
+        "A file or link that each deploy changes. With it, a rollout that did not come to its end is "
+        "continued by the next one: only workers that still run the old version are replaced.",
         'stamp = "/srv/mysite/REVISION"',
     ),
     Setting(

@@ -1,13 +1,16 @@
 """svcctl rollout: what `systemctl reload NAME.target` runs, as ExecReload= of the coordinator."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
-from svc.rollout import journal
-from svc.rollout.folder import Folder
+from svc.rollout import generation, journal
+from svc.rollout.folder import Folder, Outcome, follow
 from svc.rollout.listening import is_open
 from svc.rollout.steps import RolloutFailed, roll_out, stale_units
 from svc.rollout.systemd import Manager, SystemdError
@@ -20,25 +23,70 @@ _GENERATED = "/generator"
 def rollout(name: str, *, user_scope: bool) -> int:
     """Replace the workers of an app by ones with its newest version. Returns 1 when that failed."""
     began = time.time()
-    manager = Manager(user=user_scope)
+    manager, folder = Manager(user=user_scope), Folder.of(name, user_scope=user_scope)
     try:
         app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
         _check_listeners(app)
         _check_running(name, manager)
-        _reload_units(app, host, manager)
-        folder = Folder.of(name, user_scope=user_scope)
-        folder.tell_workers(proven=False)
-        roll_out(app, host, manager, _say)
-        folder.tell_workers(proven=True)
-    except (ConfigError, RolloutFailed, SystemdError, OSError) as error:
+        with _only_one(folder):
+            _reload_units(app, host, manager)
+            _roll_out(app, host, manager, folder)
+    except (ConfigError, RolloutFailed, SystemdError) as error:
         _report(error, began, user_scope=user_scope)
-        # A failure does not travel from the coordinator to the target: only a cancelled job makes
-        # `systemctl reload NAME.target` fail.
-        if job := manager.reload_job(f"{name}.target"):
-            manager.cancel(job)
+        _fail_target(name, manager)
         return 1
     _say("done")
     return 0
+
+
+@contextlib.contextmanager
+def _only_one(folder: Folder) -> Iterator[None]:
+    with contextlib.ExitStack() as holding:
+        try:
+            holding.enter_context(folder.lock())
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield
+
+
+def _roll_out(app: App, host: Host, manager: Manager, folder: Folder) -> None:
+    digest = generation.started_with(app, host, manager.cat(f"{app.name}@0.service"))
+    if app.reload.stamp and not digest:
+        _say(
+            f"the stamp, {app.reload.stamp}, is no file or link: if this breaks off, the next one begins anew"
+        )
+    record = follow(folder.read(), digest)
+    try:
+        folder.write(record)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    _say(f"generation {record.generation}")
+    try:
+        roll_out(app, host, manager, record.generation, _say)
+    except RolloutFailed:
+        with contextlib.suppress(OSError):  # then it stands there as one that was killed
+            folder.write(replace(record, outcome=Outcome.FAILED))
+        raise
+    try:
+        folder.write(replace(record, outcome=Outcome.DONE))
+    except OSError as error:
+        text = "all workers run the new version, but that cannot be written down"
+        raise RolloutFailed(f"{text}: {folder.path}: {error.strerror}") from error
+
+
+def _unwritable(folder: Folder, error: OSError) -> RolloutFailed:
+    return RolloutFailed(f"nothing has changed: {folder.path}: {error.strerror}")
+
+
+def _fail_target(name: str, manager: Manager) -> None:
+    """Make `systemctl reload NAME.target` fail: only a cancelled job does that, since a failure does not
+    travel from the coordinator to the target.
+
+    Not when one more reload was asked for meanwhile, for which systemd runs this again: it has the last word.
+    """
+    own, targets = manager.reload_job(f"{name}.service"), manager.reload_job(f"{name}.target")
+    if targets is not None and not (own is not None and own.waits):
+        manager.cancel(targets.number)
 
 
 def _load(name: str, *, user_scope: bool) -> App:

@@ -3,13 +3,56 @@
 systemd makes it when the app starts and removes it when the app stops (RuntimeDirectory= of the coordinator),
 so there is never anything in it about an app that does not run. Only the coordinator writes here.
 
-    environment     read by systemd at each start of a worker: whether a rollout has brought what that
-                    worker will run to its end yet
+    rollout.json    how the last rollout stands, or how it ended
+    environment     read by systemd at each start of a worker: which generation it will run, and whether a
+                    rollout has brought that to its end yet
+    lock            held by the one rollout that runs
 """
 
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from svc.folders import rollout_folder
+from svc.rollout import generation
+
+
+class Outcome(StrEnum):
+    """How a rollout stands. A killed one stays `RUNNING` in its record, and nobody holds the lock."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rollout: its number, the digest of what workers are started with, and how it stands."""
+
+    number: int
+    digest: str
+    outcome: Outcome = Outcome.RUNNING
+
+    @property
+    def generation(self) -> str:
+        """What its workers are told that they run."""
+        return generation.name(self.number, self.digest)
+
+
+def follow(last: Record | None, digest: str) -> Record:
+    """Return the rollout that comes after the last one: its continuation when that did not come to its end
+    and is known to have meant the same version, else a new one.
+    """
+    if last is None:
+        return Record(1, digest)
+    if last.outcome is not Outcome.DONE and digest and digest == last.digest:
+        return Record(last.number, digest)
+    return Record(last.number + 1, digest)
 
 
 class Folder:
@@ -23,9 +66,34 @@ class Folder:
         """Return the folder of the app `name`."""
         return cls(Path(rollout_folder(name, user_scope=user_scope)))
 
-    def tell_workers(self, *, proven: bool) -> None:
-        """Tell the workers that start from now on. Raises OSError."""
-        self._put("environment", "" if proven else "SVC_UNPROVEN=1\n")
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Wait until no other rollout of this app runs, and keep others out. Raises OSError.
+
+        The lock goes with the process, however that ends.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> Record | None:
+        """Return the record of the last rollout; None when there was none since the app started."""
+        try:
+            found = json.loads((self.path / "rollout.json").read_bytes())
+            return Record(**found | {"outcome": Outcome(found["outcome"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None  # a record that cannot be read makes the next rollout replace everybody
+
+    def write(self, record: Record) -> None:
+        """Store a record, and tell the workers that start from now on. Raises OSError."""
+        self._put("rollout.json", json.dumps(asdict(record)))
+        lines = [f"{generation.VARIABLE}={record.generation}\n"]
+        if record.outcome is not Outcome.DONE:
+            lines.append("SVC_UNPROVEN=1\n")
+        self._put("environment", "".join(lines))
 
     def _put(self, name: str, text: str) -> None:
         # Written beside and moved: a reader sees all of it or nothing, also when the disk is full.

@@ -6,6 +6,7 @@ What it promises, each a test on a real systemd:
 - A batch of slots is restarted only after the batch before it is ready.
 - A slot that does not come back ends the rollout: the remaining old workers stay.
 - A slot that an operator stopped stays stopped.
+- A rollout that was broken off is continued: who runs the new generation already is left alone.
 - However it fails, whoever asked for it is told: `systemctl reload` ends non-zero.
 
 The world is handed in (`Manager`), so the order of its steps is tested without one.
@@ -25,7 +26,8 @@ from svc.units.render import render, worker_count, worker_units
 class World(Protocol):
     """What a rollout needs of systemd; `svc.rollout.systemd.Manager` is the real one."""
 
-    def state(self, unit: str) -> UnitState: ...
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]: ...
+    def generation(self, pid: int) -> str | None: ...
     def instances(self, pattern: str) -> list[str]: ...
     def start(self, units: Sequence[str]) -> list[str]: ...
     def restart(self, units: Sequence[str]) -> list[str]: ...
@@ -45,32 +47,38 @@ class Plan:
     """What a rollout will do: the surge units, the batches of slots to restart, and those to start, which
     never ran (the app has grown).
 
-    `resting` are slots that an operator stopped, `surplus` those that the app has no longer, and
-    `left_behind` surge workers of a rollout that was killed.
+    `current` are slots that run the new generation already, `resting` those that an operator stopped,
+    `surplus` those that the app has no longer, and `left_behind` surge workers of a rollout that was killed.
     """
 
     surge: tuple[str, ...]
     batches: tuple[tuple[str, ...], ...]
     start: tuple[tuple[str, ...], ...]
+    current: tuple[str, ...]
     resting: tuple[str, ...]
     surplus: tuple[str, ...]
     left_behind: tuple[str, ...]
 
 
-def plan(app: App, host: Host, world: World) -> Plan:
-    """Look at the workers and decide what to do with each."""
+def plan(app: App, host: Host, world: World, generation: str) -> Plan:
+    """Look at the workers and decide what to do with each so that all run `generation`."""
     slots = worker_units(app, host)
-    surge = surge_units(app.name, min(app.reload.surge, len(slots)))
-    states = {unit: world.state(unit) for unit in slots}
+    states = world.states(slots)
+    current = tuple(
+        unit
+        for unit in slots
+        if states[unit].active == "active" and world.generation(states[unit].pid) == generation
+    )
     resting = tuple(unit for unit in slots if states[unit].active == "inactive" and states[unit].started)
     start = tuple(unit for unit in slots if states[unit].active == "inactive" and not states[unit].started)
-    running = [unit for unit in slots if unit not in resting and unit not in start]
+    running = [unit for unit in slots if unit not in {*resting, *start, *current}]
     size = batch_size(app.reload.batch, worker_count(app, host))
     left = [unit for unit in alive(world, f"{app.name}@*.service") if unit not in slots]
     return Plan(
-        surge=surge,
+        surge=surge_units(app.name, min(app.reload.surge, len(running) + len(start))),
         batches=_divide(running, size),
         start=_divide(start, size),
+        current=current,
         resting=resting,
         surplus=tuple(unit for unit in left if not is_surge(unit)),
         left_behind=tuple(unit for unit in left if is_surge(unit)),
@@ -89,9 +97,8 @@ def is_surge(unit: str) -> bool:
 
 def alive(world: World, pattern: str) -> list[str]:
     """Return the units of a pattern that run, start or stop."""
-    return [
-        unit for unit in world.instances(pattern) if world.state(unit).active not in ("inactive", "failed")
-    ]
+    states = world.states(world.instances(pattern))
+    return [unit for unit, state in states.items() if state.active not in ("inactive", "failed")]
 
 
 def _divide(units: Sequence[str], size: int) -> tuple[tuple[str, ...], ...]:
@@ -104,11 +111,16 @@ def batch_size(batch: int | str, slots: int) -> int:
     return max(1, min(size, slots))
 
 
-def roll_out(app: App, host: Host, world: World, say: Callable[[str], None]) -> None:
-    """Replace every worker. Raises RolloutFailed; SystemdError when systemd is not to be reached."""
-    todo = plan(app, host, world)
+def roll_out(app: App, host: Host, world: World, generation: str, say: Callable[[str], None]) -> None:
+    """Replace every worker that does not run `generation`, which workers that start from now on will.
+
+    Raises RolloutFailed; SystemdError when systemd is not to be reached.
+    """
+    todo = plan(app, host, world, generation)
     for unit in todo.resting:
         say(f"{unit} was stopped by hand and stays so")
+    if todo.current:
+        say(f"{', '.join(todo.current)} left alone: the rollout that was broken off had come that far")
     if todo.left_behind:
         world.stop(todo.left_behind)  # they may run any version
     try:
@@ -131,8 +143,8 @@ def _start_surge(surge: Sequence[str], world: World, say: Callable[[str], None])
 
 
 def _replace(todo: Plan, world: World, say: Callable[[str], None]) -> None:
-    done: list[str] = []
-    total = sum(map(len, (*todo.batches, *todo.start)))
+    done = list(todo.current)
+    total = len(done) + sum(map(len, (*todo.batches, *todo.start)))
     steps = [(batch, world.restart) for batch in todo.batches] + [
         (batch, world.start) for batch in todo.start
     ]

@@ -2,8 +2,10 @@
 
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from svc.rollout.generation import of_process
 
 # How long to wait before systemd is asked again after its connection broke (a daemon-reexec), in seconds.
 _RETRY = 0.2
@@ -18,7 +20,10 @@ class SystemdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once."""
+    """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once.
+
+    `pid` and `job` are 0 when it has none.
+    """
 
     active: str
     sub: str
@@ -26,6 +31,21 @@ class UnitState:
     invocation: str
     started: bool
     job: int
+    pid: int = 0
+
+
+_STATE = (
+    *("ActiveState", "SubState", "Result", "InvocationID"),
+    *("ActiveEnterTimestampMonotonic", "Job", "MainPID"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that systemd has to do. `waits`: it has not begun, or is to be done once more."""
+
+    number: int
+    waits: bool
 
 
 class Manager:
@@ -36,17 +56,22 @@ class Manager:
 
     def state(self, unit: str) -> UnitState:
         """Return a unit's state. Raises SystemdError when systemd does not answer."""
-        values = self.show(
-            unit, "ActiveState", "SubState", "Result", "InvocationID", "ActiveEnterTimestampMonotonic", "Job"
-        )
-        return UnitState(
-            active=values.get("ActiveState", ""),
-            sub=values.get("SubState", ""),
-            result=values.get("Result", ""),
-            invocation=values.get("InvocationID", ""),
-            started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
-            job=int(values.get("Job") or 0),
-        )
+        return self.states([unit])[unit]
+
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]:
+        """Return the states of several units, asked for at once. Raises SystemdError."""
+        if not units:
+            return {}
+        shown = self._ask("show", *units, f"--property={','.join(_STATE)}").split("\n\n")
+        return {unit: _state(block) for unit, block in zip(units, shown, strict=True)}
+
+    def generation(self, pid: int) -> str | None:
+        """Return the generation that a worker's main process was started as; None when it is not known."""
+        return of_process(pid) if pid else None
+
+    def cat(self, unit: str) -> str:
+        """Return the text of a unit with all its drop-ins. Raises SystemdError."""
+        return self._ask("cat", unit)
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """Return properties of a unit; a property that is a list has one line per entry."""
@@ -61,12 +86,12 @@ class Manager:
         lines = self._ask("list-units", "--all", "--plain", "--no-legend", pattern).splitlines()
         return [line.split()[0] for line in lines if line.strip()]
 
-    def reload_job(self, unit: str) -> int | None:
-        """Return the number of a unit's waiting or running reload job."""
+    def reload_job(self, unit: str) -> Job | None:
+        """Return a unit's waiting or running reload job."""
         for line in self._ask("list-jobs", "--no-legend", unit).splitlines():
-            number, _, kind = line.split()[:3]
+            number, _, kind, state = line.split()[:4]
             if kind == "reload":
-                return int(number)
+                return Job(int(number), waits=state == "waiting")
         return None
 
     def cancel(self, job: int) -> None:
@@ -92,7 +117,7 @@ class Manager:
 
     def restart(self, units: Sequence[str]) -> list[str]:
         """Restart units, wait for all of them; return those that did not come back."""
-        before = {unit: self.state(unit).invocation for unit in units}
+        before = {unit: state.invocation for unit, state in self.states(units).items()}
         states: dict[str, UnitState] = {}
         left = list(units)
         for _ in range(_RESTART_TRIES):
@@ -104,15 +129,14 @@ class Manager:
                 break
         return [unit for unit in units if unit in left or states[unit].active != "active"]
 
-    def _settle(self, units: Iterable[str]) -> dict[str, UnitState]:
+    def _settle(self, units: Sequence[str]) -> dict[str, UnitState]:
         # systemctl waits by itself, unless its connection breaks (daemon-reexec): the truth is
         # that no job is left.
-        states = {}
-        for unit in units:
-            while (state := self.state(unit)).job:
-                time.sleep(_RETRY)
-            states[unit] = state
-        return states
+        while True:
+            states = self.states(units)
+            if not any(state.job for state in states.values()):
+                return states
+            time.sleep(_RETRY)
 
     def _ask(self, *arguments: str) -> str:
         for _ in range(_RETRIES):
@@ -134,3 +158,16 @@ class Manager:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+
+def _state(shown: str) -> UnitState:
+    values = dict(line.split("=", 1) for line in shown.splitlines() if line)
+    return UnitState(
+        active=values.get("ActiveState", ""),
+        sub=values.get("SubState", ""),
+        result=values.get("Result", ""),
+        invocation=values.get("InvocationID", ""),
+        started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
+        job=int(values.get("Job") or 0),
+        pid=int(values.get("MainPID") or 0),
+    )

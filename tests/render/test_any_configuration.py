@@ -142,7 +142,7 @@ def test_an_error_or_units_that_systemd_accepts(tmp_path: Path) -> None:
             assert set(directives(text)) <= OURS | set(PASSED_THROUGH)
         worker = directives(units[f"{app.name}@.service"])
         assert worker.count("ExecStart") == 1
-        assert worker.count("Environment") == len(app.env) + (1 if app.app else 3)
+        assert worker.count("Environment") == len(app.env) + (2 if app.app else 4)
         assert [name for name in worker if name.startswith("[")] == ["[Unit]", "[Service]"]
         rendered.append(units)
 

@@ -194,17 +194,69 @@ def test_without_a_surge_worker_the_first_batch_meets_a_broken_version(app: App)
     assert seen.failed == 0, seen.table()
 
 
-def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App) -> None:
-    app.deploy(versions.good("1", startup_seconds=1))
-    app.start(workers=2)
+def generations(app: App, workers: int) -> list[str | None]:
+    """What each worker was started as."""
+    found = []
+    for slot in range(workers):
+        pid = app.show(f"app@{slot}.service", "MainPID")
+        environment = app.machine.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
+        found.append(next((one[15:] for one in environment if one.startswith("SVC_GENERATION=")), None))
+    return found
+
+
+def kill_the_rollout(app: App) -> None:
+    """End the process that replaces workers, at once."""
+    app.systemctl("kill", "--signal=KILL", "--kill-who=control", "app.service")
+
+
+@pytest.mark.parametrize("stamped", [True, False], ids=["stamp", "no stamp"])
+def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bool) -> None:
+    app.deploy(versions.good("1", startup_seconds=0.5))
+    stamp = f"{versions.FOLDER}/REVISION"
+    app.machine.write(stamp, "1")
+    app.start(workers=4, more=f'[reload]\nstamp = "{stamp}"\n' if stamped else "")
+    assert generations(app, 4) == ["0"] * 4
+    old = app.pids()
     with load(app.url, connections=20, keep_alive=True) as clients:
-        app.deploy(versions.good("2", startup_seconds=1))
+        app.deploy(versions.good("2", startup_seconds=0.5))
+        app.machine.write(stamp, "2")
         reload = app.machine.popen("systemctl", "reload", "app.service")
-        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
-        app.systemctl("kill", "--signal=KILL", "--kill-who=control", "app.service")
+        app.machine.wait_journal(r"app@1.service ready \(2 of 4\)")
+        kill_the_rollout(app)
         assert reload.wait() != 0
+        half = app.pids()
+        assert len({*half, *old}) > len(old)
         assert app.systemctl("reload", "app.target").returncode == 0
+        after = app.pids()
+        assert not set(old) & set(after)
+        assert (set(half[:2]) <= set(after)) == stamped
+        number = "1" if stamped else "2"
+        assert [str(one).partition("-")[0] for one in generations(app, 4)] == [number] * 4
+        # One that came to its end is no reason to leave anybody alone.
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert not set(after) & set(app.pids())
     assert "version 2" in app.get("/")
     assert app.show("app@surge.service", "ActiveState") == "inactive"
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+@pytest.mark.parametrize("first", ["good", "broken"])
+def test_reloads_that_are_asked_for_during_one_run_once_more_with_the_newest(app: App, first: str) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2, more="[limits]\nstart = 2\n")
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        app.deploy(
+            versions.good("2", startup_seconds=1) if first == "good" else versions.BROKEN["hangs in start-up"]
+        )
+        reloads = [app.machine.popen("systemctl", "reload", "app.target")]
+        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
+        app.deploy(versions.good("3"))
+        reloads += [app.machine.popen("systemctl", "reload", unit) for unit in ("app.target", "app.service")]
+        assert [reload.wait() for reload in reloads] == [0, 0, 0]
+    assert "version 3" in app.get("/")
+    assert generations(app, 2) == ["2", "2"]
+    said = app.machine.journal("app.service", output="cat").splitlines()
+    assert [line for line in said if line.startswith("generation ")] == ["generation 1", "generation 2"]
     seen = clients.stop()
     assert seen.failed == 0, seen.table()

@@ -1,6 +1,7 @@
 """The order of a rollout's steps, in a world of fakes. The real systemd judges it in tests/system."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from svc.units.host import Host
 HOST = Host(cpus=4)
 NEVER = UnitState("inactive", "dead", "success", "", started=False, job=0)
 STOPPED = UnitState("inactive", "dead", "success", "", started=True, job=0)
-RUNNING = UnitState("active", "running", "success", "1", started=True, job=0)
+RUNNING = UnitState("active", "running", "success", "1", started=True, job=0, pid=1)
+CURRENT = replace(RUNNING, pid=2)
 CRASHING = UnitState("activating", "auto-restart", "exit-code", "1", started=True, job=0)
 
 
@@ -21,16 +23,19 @@ class FakeWorld:
     """Remembers what it was asked to do; `broken` units never become ready."""
 
     def __init__(self, states: dict[str, UnitState], broken: Sequence[str] = ()) -> None:
-        self.states = states
+        self.found = states
         self.broken = broken
         self.steps: list[tuple[str, ...]] = []
 
-    def state(self, unit: str) -> UnitState:
-        return self.states.get(unit, NEVER)
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]:
+        return {unit: self.found.get(unit, NEVER) for unit in units}
+
+    def generation(self, pid: int) -> str | None:
+        return f"{pid}-abc" if pid else None
 
     def instances(self, pattern: str) -> list[str]:
         assert pattern == "app@*.service"
-        return list(self.states)
+        return list(self.found)
 
     def start(self, units: Sequence[str]) -> list[str]:
         return self._do("start", units)
@@ -56,7 +61,7 @@ def world(*states: UnitState, broken: Sequence[str] = ()) -> FakeWorld:
 
 
 def run(this: App, fake: FakeWorld) -> list[tuple[str, ...]]:
-    roll_out(this, HOST, fake, lambda _message: None)
+    roll_out(this, HOST, fake, "2-abc", lambda _message: None)
     return fake.steps
 
 
@@ -110,7 +115,7 @@ def test_an_app_that_grew_starts_the_new_slots_and_one_that_shrank_stops_the_sur
 
 def test_surge_workers_that_were_left_behind_are_stopped_first() -> None:
     fake = world(RUNNING)
-    fake.states["app@surge-2.service"] = CRASHING
+    fake.found["app@surge-2.service"] = CRASHING
     assert run(app(workers=1), fake)[:2] == [("stop", "surge-2"), ("start", "surge")]
 
 
@@ -119,8 +124,20 @@ def test_several_surge_workers_start_and_stop_together_but_no_more_than_there_ar
     assert (steps[0], steps[-1]) == (("start", "surge", "surge-2"), ("stop", "surge", "surge-2"))
 
 
+def test_who_runs_the_new_generation_is_left_alone() -> None:
+    said: list[str] = []
+    fake = world(CURRENT, CRASHING, replace(CURRENT, active="activating"), RUNNING, CURRENT, STOPPED)
+    roll_out(app(workers=6, reload=Reload(batch=2)), HOST, fake, "2-abc", said.append)
+    assert fake.steps == [("start", "surge"), ("restart", "1", "2"), ("restart", "3"), ("stop", "surge")]
+    assert said[-1] == "app@3.service ready (5 of 5)"
+
+
+def test_nothing_is_left_to_do() -> None:
+    assert run(app(workers=2), world(CURRENT, CURRENT)) == []
+
+
 def test_a_rollout_of_64_slots_at_a_quarter_takes_four_batches() -> None:
-    todo = plan(app(workers=64, reload=Reload(batch="25%")), HOST, world(*[RUNNING] * 64))
+    todo = plan(app(workers=64, reload=Reload(batch="25%")), HOST, world(*[RUNNING] * 64), "2-abc")
     assert [len(batch) for batch in todo.batches] == [16] * 4
 
 
