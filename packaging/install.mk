@@ -17,6 +17,7 @@ systemd_variable = $(shell pkg-config $(if $(filter /usr,$(PREFIX)),,--define-va
 	--define-variable=root_prefix=$(PREFIX) --define-variable=rootprefix=$(PREFIX)) --variable=$(1) systemd)
 SYSTEM_GENERATOR_DIR ?= $(call systemd_variable,systemdsystemgeneratordir)
 USER_GENERATOR_DIR   ?= $(call systemd_variable,systemdusergeneratordir)
+CATALOG_DIR          ?= $(PREFIX)/lib/systemd/catalog
 COMPLETIONS_DIR      ?= $(PREFIX)/share/bash-completion/completions
 
 # Only what git would ship: no bytecode of a developer's.
@@ -25,6 +26,9 @@ template_files = $(wildcard units/*.j2)
 
 # A script finds the package where it was installed, not where it was checked out.
 install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)" && chmod 755 "$(DESTDIR)$(2)"
+
+# journalctl finds explanations in a database of its own.
+tell_systemd = if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; journalctl --update-catalog; fi
 
 .PHONY: install uninstall install-check
 
@@ -39,7 +43,8 @@ install-check:
 install: install-check
 	install -d "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
 		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
-		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
+		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)" \
+		"$(DESTDIR)$(CATALOG_DIR)"
 	rm -rf "$(DESTDIR)$(LIBDIR)/python"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
 	$(SYSTEM_PYTHON) -m compileall -q -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
@@ -57,9 +62,10 @@ install: install-check
 	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	install -m 644 packaging/man/svc-cluster.7 "$(DESTDIR)$(MANDIR)/man7/"
 	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
+	install -m 644 packaging/svc.catalog "$(DESTDIR)$(CATALOG_DIR)/"
 	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
 	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules "$(DESTDIR)$(DOCDIR)/"
-	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
+	@$(tell_systemd)
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.
 uninstall:
@@ -67,7 +73,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
 		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \
-		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
+		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl" "$(DESTDIR)$(CATALOG_DIR)/svc.catalog"
 	for folder in "$(LIBDIR)/apps" "$(LIBDIR)"; do \
 		if test -d "$(DESTDIR)$$folder"; then rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder"; fi; done
-	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
+	@$(tell_systemd)

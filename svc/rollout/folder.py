@@ -3,9 +3,11 @@
 systemd makes it when the app starts and removes it when the app stops (RuntimeDirectory= of the coordinator),
 so there is never anything in it about an app that does not run. Only the coordinator writes here.
 
-    rollout.json    how the last rollout stands, or how it ended
+    generation      what the last rollout meant, and whether it came to its end: for the next one
     environment     read by systemd at each start of a worker: which generation it will run, and whether a
                     rollout has brought that to its end yet
+    progress        what the last rollout did, for whoever watches (`svc.rollout.progress`)
+    succeeded       left by a rollout that came to its end, for `svcctl rollout --verdict`
     lock            held by the one rollout that runs
 """
 
@@ -15,28 +17,19 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from svc.folders import rollout_folder
 from svc.rollout import generation
 
 
-class Outcome(StrEnum):
-    """How a rollout stands. A killed one stays `RUNNING` in its record, and nobody holds the lock."""
-
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One rollout: its number, the digest of what workers are started with, and how it stands."""
+    """One rollout: its number, the digest of what workers are started with, and whether it is finished."""
 
     number: int
     digest: str
-    outcome: Outcome = Outcome.RUNNING
+    finished: bool = False
 
     @property
     def generation(self) -> str:
@@ -50,8 +43,8 @@ def follow(last: Record | None, digest: str) -> Record:
     """
     if last is None:
         return Record(1, digest)
-    if last.outcome is not Outcome.DONE and digest and digest == last.digest:
-        return Record(last.number, digest)
+    if not last.finished and digest and digest == last.digest:
+        return last
     return Record(last.number + 1, digest)
 
 
@@ -82,18 +75,29 @@ class Folder:
     def read(self) -> Record | None:
         """Return the record of the last rollout; None when there was none since the app started."""
         try:
-            found = json.loads((self.path / "rollout.json").read_bytes())
-            return Record(**found | {"outcome": Outcome(found["outcome"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            return Record(**json.loads((self.path / "generation").read_bytes()))
+        except (OSError, ValueError, TypeError):
             return None  # a record that cannot be read makes the next rollout replace everybody
 
     def write(self, record: Record) -> None:
         """Store a record, and tell the workers that start from now on. Raises OSError."""
-        self._put("rollout.json", json.dumps(asdict(record)))
+        self._put("generation", json.dumps(asdict(record)))
         lines = [f"{generation.VARIABLE}={record.generation}\n"]
-        if record.outcome is not Outcome.DONE:
+        if not record.finished:
             lines.append("SVC_UNPROVEN=1\n")
         self._put("environment", "".join(lines))
+
+    def succeed(self) -> None:
+        """Leave word that a rollout came to its end. Raises OSError."""
+        (self.path / "succeeded").touch()
+
+    def take_success(self) -> bool:
+        """Say whether a rollout came to its end since this was asked last."""
+        try:
+            (self.path / "succeeded").unlink()
+        except OSError:
+            return False
+        return True
 
     def _put(self, name: str, text: str) -> None:
         # Written beside and moved: a reader sees all of it or nothing, also when the disk is full.

@@ -1,14 +1,19 @@
-"""What the journal has about a worker that did not start: why, in one line, and its last lines."""
+"""The journal: why a worker did not start, in one line, and what a rollout says, with fields to search by."""
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from svc.rollout.events import Message
 
 _ERROR = 3  # syslog's priority, syslog(3)
 # "Failed to start app@0.service": says that it failed, not why (systemd's sd-messages.h).
 _SD_MESSAGE_UNIT_FAILED = "be02cf6855d2428ba40df7e9d022f03d"
 _LINES = 30
+
+SOCKET = "/run/systemd/journal/socket"
 
 Entry = Mapping[str, Any]
 
@@ -20,8 +25,17 @@ def entries(unit: str, since: float, *, user_scope: bool) -> list[Entry]:
     """
     # What a process wrote before its end may still be in journald's queue. Only root may ask for this.
     _journalctl("--sync")
+    return _query(since, f"--user-unit={unit}" if user_scope else f"--unit={unit}")
+
+
+def told(app: str, since: float, message: Message) -> list[str]:
+    """Return what rollouts of an app said since then under this id."""
+    return [entry["MESSAGE"] for entry in _query(since, f"SVC_APP={app}", f"MESSAGE_ID={message.value}")]
+
+
+def _query(since: float, *matches: str) -> list[Entry]:
     said = _journalctl(
-        f"--user-unit={unit}" if user_scope else f"--unit={unit}",
+        *matches,
         f"--since=@{since:.3f}",
         "--output=json",
         "--output-fields=MESSAGE,MESSAGE_ID,PRIORITY,UNIT_RESULT",
@@ -63,3 +77,17 @@ def _journalctl(*arguments: str) -> str:
         ).stdout
     except OSError:  # a host without a journal
         return ""
+
+
+def send(fields: Iterable[tuple[str, str]], path: str = SOCKET) -> bool:
+    """Log one entry with these fields (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+
+    Returns False when nobody listens.
+    """
+    lines = "".join(f"{name}={' '.join(value.splitlines())}\n" for name, value in fields)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(lines.encode("utf-8", "replace"), path)
+    except OSError:
+        return False
+    return True

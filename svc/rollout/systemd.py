@@ -1,5 +1,6 @@
 """systemd's manager, by its own command. What systemctl says is checked against what the units then show."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ class SystemdError(Exception):
 class UnitState:
     """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once.
 
-    `pid` and `job` are 0 when it has none.
+    `pid` and `job` are 0 when it has none; `since` is when its state changed, in seconds since the epoch.
     """
 
     active: str
@@ -32,11 +33,12 @@ class UnitState:
     started: bool
     job: int
     pid: int = 0
+    since: float = 0.0
 
 
 _STATE = (
     *("ActiveState", "SubState", "Result", "InvocationID"),
-    *("ActiveEnterTimestampMonotonic", "Job", "MainPID"),
+    *("ActiveEnterTimestampMonotonic", "Job", "MainPID", "StateChangeTimestamp"),
 )
 
 
@@ -62,7 +64,7 @@ class Manager:
         """Return the states of several units, asked for at once. Raises SystemdError."""
         if not units:
             return {}
-        shown = self._ask("show", *units, f"--property={','.join(_STATE)}").split("\n\n")
+        shown = self._ask("show", *units, f"--property={','.join(_STATE)}", "--timestamp=unix").split("\n\n")
         return {unit: _state(block) for unit, block in zip(units, shown, strict=True)}
 
     def generation(self, pid: int) -> str | None:
@@ -97,6 +99,11 @@ class Manager:
     def cancel(self, job: int) -> None:
         """Cancel a job; whoever waits for it is told that it was cancelled."""
         self._run("cancel", str(job))
+
+    def kill(self, unit: str, number: signal.Signals) -> str:
+        """Send a signal to the process that reloads a unit; return what went wrong, or nothing."""
+        code, errors = self._run("kill", "--kill-whom=control", f"--signal={number.name}", unit)
+        return errors if code else ""
 
     def daemon_reload(self) -> None:
         """Make systemd read all units anew. Raises SystemdError."""
@@ -170,4 +177,5 @@ def _state(shown: str) -> UnitState:
         started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
         job=int(values.get("Job") or 0),
         pid=int(values.get("MainPID") or 0),
+        since=float(values.get("StateChangeTimestamp", "").removeprefix("@") or 0),
     )

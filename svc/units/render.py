@@ -54,7 +54,9 @@ def render(app: App, host: Host) -> dict[str, str]:
     }
     units = {
         f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
-        f"{app.name}.service": _fill("app.service", common, rollout=_rollout(app, host)),
+        f"{app.name}.service": _fill(
+            "app.service", common, rollout=_rollout(app, host), verdict=_rollout(app, host, "--verdict")
+        ),
         f"{app.name}@.service": _fill("app@.service", common, **_worker(app, host)),
     }
     for unit, (listen, descriptor) in socket_files.items():
@@ -168,9 +170,9 @@ def _environment(app: App, host: Host) -> list[str]:
     return [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i", f"SVC_WORKERS={worker_count(app, host)}"]
 
 
-def _rollout(app: App, host: Host) -> str:
+def _rollout(app: App, host: Host, *options: str) -> str:
     scope = ["--user"] if host.user_scope else []
-    return escape.command_line([host.svcctl, *scope, "rollout", app.name])
+    return escape.command_line([host.svcctl, *scope, "rollout", *options, app.name])
 
 
 def _dynamic_user(name: str) -> str:

@@ -2,16 +2,18 @@
 
 import pytest
 
-from svc.rollout.steps import surge_units
+from svc.rollout.events import Message
+from svc.rollout.plan import surge_units
 from tests.client import load
 from tests.system import versions
 from tests.system.conftest import App
 
+FAILED = f"MESSAGE_ID={Message.FAILED.value}"
+
 
 def failure(app: App) -> str:
     """The line in which the rollout said last why it failed."""
-    said = app.machine.journal("app.service", output="cat").splitlines()
-    return [line for line in said if line.startswith("rollout failed: ")][-1]
+    return app.machine.run("journalctl", "--quiet", "--output=cat", "--lines=1", FAILED).stdout.strip()
 
 
 def test_a_reload_replaces_all_workers(app: App) -> None:
@@ -257,6 +259,7 @@ def test_reloads_that_are_asked_for_during_one_run_once_more_with_the_newest(app
     assert "version 3" in app.get("/")
     assert generations(app, 2) == ["2", "2"]
     said = app.machine.journal("app.service", output="cat").splitlines()
-    assert [line for line in said if line.startswith("generation ")] == ["generation 1", "generation 2"]
+    begun = [line for line in said if line.startswith("rolling out ")]
+    assert begun == ["rolling out generation 1", "rolling out generation 2"]
     seen = clients.stop()
     assert seen.failed == 0, seen.table()

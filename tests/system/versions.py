@@ -43,6 +43,11 @@ def good(version: str, startup_seconds: float = 0.0, health: int = 200) -> str:
     return _APPLICATION.format(version=version, startup=startup, health=health)
 
 
+def only_in_slots(version: str, *slots: str) -> str:
+    """Return a version that starts only as these workers."""
+    return _APPLICATION.format(version=version, startup=f"assert WORKER in {slots!r}, 'not here'", health=200)
+
+
 def fails_in_start_up(startup: str) -> str:
     """Return a version whose lifespan start-up runs a statement."""
     return _APPLICATION.format(version="broken", startup=startup, health=200)

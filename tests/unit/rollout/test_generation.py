@@ -75,9 +75,14 @@ def test_a_link_that_is_moved_and_one_that_is_made_anew_count_but_not_what_is_pu
 
 def test_a_process_tells_what_it_was_started_as(tmp_path: Path) -> None:
     environment = {**os.environ, "SVC_GENERATION": "3-abc"}
-    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, env=environment) as process:
+    cat = ["/bin/cat"]
+    with subprocess.Popen(
+        cat, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
         assert process.stdin is not None
-        process.stdin.write(b"x")
+        assert process.stdout is not None
+        print("are you there?", file=process.stdin, flush=True)
+        process.stdout.readline()
         assert generation.of_process(process.pid) == "3-abc"
         process.stdin.close()
     assert generation.of_process(process.pid) is None

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from svc.app import App, Family, Listen, Reload
-from svc.rollout.steps import RolloutFailed, batch_size, plan, roll_out
+from svc.rollout.brake import Brake
+from svc.rollout.events import Event
+from svc.rollout.plan import batch_size, plan
+from svc.rollout.steps import RolloutAborted, RolloutFailed, roll_out
 from svc.rollout.systemd import UnitState
 from svc.units.host import Host
 
@@ -60,8 +63,8 @@ def world(*states: UnitState, broken: Sequence[str] = ()) -> FakeWorld:
     return FakeWorld({f"app@{slot}.service": state for slot, state in enumerate(states)}, broken)
 
 
-def run(this: App, fake: FakeWorld) -> list[tuple[str, ...]]:
-    roll_out(this, HOST, fake, "2-abc", lambda _message: None)
+def run(this: App, fake: FakeWorld, brake: Brake | None = None) -> list[tuple[str, ...]]:
+    roll_out(this, HOST, fake, "2-abc", lambda _event: None, brake or Brake())
     return fake.steps
 
 
@@ -89,6 +92,48 @@ def test_a_slot_that_does_not_come_back_ends_the_rollout() -> None:
     with pytest.raises(RolloutFailed, match="1 of 3 workers run the new version"):
         run(app(workers=3), fake)
     assert fake.steps[-2:] == [("restart", "1"), ("stop", "surge")]
+
+
+class Pulling(FakeWorld):
+    """Pulls the brake while it does one of its steps."""
+
+    def __init__(self, brake: Brake, at: tuple[str, ...], *states: UnitState) -> None:
+        super().__init__({f"app@{slot}.service": state for slot, state in enumerate(states)})
+        self.brake = brake
+        self.at = at
+
+    def _do(self, verb: str, units: Sequence[str]) -> list[str]:
+        failed = super()._do(verb, units)
+        if self.steps[-1] == self.at:
+            self.brake.pull()
+        return failed
+
+
+def test_aborted_while_the_surge_worker_starts_it_ends_at_once() -> None:
+    brake = Brake()
+    fake = Pulling(brake, ("start", "surge"), RUNNING, RUNNING)
+    with pytest.raises(RolloutAborted, match="aborted; nothing has changed"):
+        run(app(workers=2), fake, brake)
+    assert fake.steps == [("start", "surge"), ("stop", "surge")]
+
+
+def test_aborted_during_a_batch_it_ends_after_that() -> None:
+    brake = Brake()
+    fake = Pulling(brake, ("restart", "1"), RUNNING, RUNNING, RUNNING)
+    with pytest.raises(RolloutAborted, match="aborted; 2 of 3 workers run the new version") as error:
+        run(app(workers=3), fake, brake)
+    assert (error.value.done, error.value.total) == (2, 3)
+    assert fake.steps[-2:] == [("restart", "1"), ("stop", "surge")]
+
+
+def test_aborted_before_it_began() -> None:
+    brake = Brake()
+    brake.pull()
+    for surge in (0, 1):
+        fake = world(RUNNING)
+        with pytest.raises(RolloutAborted, match="nothing has changed"):
+            run(app(workers=1, reload=Reload(surge=surge)), fake, brake)
+        assert ("restart", "0") not in fake.steps
 
 
 def test_a_batch_restarts_together() -> None:
@@ -125,11 +170,13 @@ def test_several_surge_workers_start_and_stop_together_but_no_more_than_there_ar
 
 
 def test_who_runs_the_new_generation_is_left_alone() -> None:
-    said: list[str] = []
+    said: list[Event] = []
     fake = world(CURRENT, CRASHING, replace(CURRENT, active="activating"), RUNNING, CURRENT, STOPPED)
-    roll_out(app(workers=6, reload=Reload(batch=2)), HOST, fake, "2-abc", said.append)
+    total = roll_out(app(workers=6, reload=Reload(batch=2)), HOST, fake, "2-abc", said.append, Brake())
     assert fake.steps == [("start", "surge"), ("restart", "1", "2"), ("restart", "3"), ("stop", "surge")]
-    assert said[-1] == "app@3.service ready (5 of 5)"
+    assert said[-1].text == "app@3.service ready (5 of 5)"
+    assert (said[-1].done, said[-1].total, total) == (5, 5, 5)
+    assert said[0].units == ("app@5.service",)  # which was stopped by hand
 
 
 def test_nothing_is_left_to_do() -> None:
