@@ -8,6 +8,7 @@ so there is never anything in it about an app that does not run. Only the coordi
                     rollout has brought that to its end yet
     progress        what the last rollout did, for whoever watches (`svc.rollout.progress`)
     succeeded       left by a rollout that came to its end, for `svcctl rollout --verdict`
+    units/          the units that the app runs with (`svc.units.running`)
     lock            held by the one rollout that runs
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from svc.folders import rollout_folder
 from svc.rollout import generation
+from svc.units.running import FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,17 @@ class Folder:
         except OSError:
             return False
         return True
+
+    def keep(self, units: dict[str, str]) -> None:
+        """Store the units that the app runs with from now on. Raises OSError."""
+        folder = self.path / FOLDER
+        folder.mkdir(exist_ok=True)
+        # First what is new: at no time may a listener's unit be in neither.
+        for unit, text in units.items():
+            self._put(f"{FOLDER}/{unit}", text)
+        for old in folder.iterdir():
+            if old.name not in units:
+                old.unlink()
 
     def _put(self, name: str, text: str) -> None:
         # Written beside and moved: a reader sees all of it or nothing, also when the disk is full.

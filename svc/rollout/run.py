@@ -8,15 +8,16 @@ from pathlib import Path
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
 from svc.rollout import generation
+from svc.rollout.addresses import give_up, open_new
 from svc.rollout.brake import Brake
 from svc.rollout.events import Event, Message, Outcome
 from svc.rollout.folder import Folder, Record, follow
-from svc.rollout.listening import is_open
 from svc.rollout.steps import RolloutFailed, roll_out
 from svc.rollout.systemd import Manager
 from svc.rollout.telling import Teller
 from svc.units.host import Host, this_host
 from svc.units.render import render
+from svc.units.running import Running, running
 
 # The units that a generator wrote lie here; others were rendered into a package.
 _GENERATED = "/generator"
@@ -46,11 +47,23 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
             holding.enter_context(folder.lock())
         folder.take_success()
         app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
-        _check_listeners(app)
-        _reload_units(app, host, manager, tell)
+        units = render(app, host, running(name, user_scope=user_scope))
+        generated = _reload_units(units, manager, tell)
+        now = Running(name, units)
+        with _writing(folder, "nothing has changed"):
+            open_new(app, now, manager, folder)
         record = _begin(app, host, manager, folder, tell)
-        total = roll_out(app, host, manager, record.generation, tell, brake)
+
+        def proven() -> None:
+            nonlocal now
+            if generated:
+                with _writing(folder, "no worker was replaced yet"):
+                    now = give_up(app, host, now, manager, folder)
+
+        total = roll_out(app, host, manager, record.generation, tell, brake, proven)
         with _writing(folder, "all workers run the new version, but that cannot be written down"):
+            if generated:
+                folder.keep(now.units)
             folder.write(replace(record, finished=True))
             folder.succeed()
         who = f"{total} workers run" if total != 1 else "1 worker runs"
@@ -83,35 +96,24 @@ def _writing(folder: Folder, state: str) -> Iterator[None]:
 def _load(name: str, *, user_scope: bool) -> App:
     files = find(SearchPath.user() if user_scope else SearchPath.system()).get(name)
     if files is None:
-        raise RolloutFailed("nothing has changed: the app file is gone")
+        raise RolloutFailed("nothing has changed: the app file is gone, or masked")
     try:
         return load(files)
     except ConfigError as error:
         raise BadConfiguration(name, error) from error
 
 
-def _check_listeners(app: App) -> None:
-    closed = [str(listen) for listen in app.listen if not is_open(listen)]
-    if closed:
-        raise RolloutFailed(
-            f"nothing has changed: {', '.join(closed)} is not open, and a reload keeps the listeners as they "
-            f"are; to change `listen` run `systemctl stop {app.name}.target '{app.name}*.socket'`, then "
-            f"`systemctl start {app.name}.target`"
-        )
-
-
-def _reload_units(app: App, host: Host, manager: Manager, tell: Teller) -> None:
-    """Make systemd read the units anew when they are not those that the app file means."""
-    units = render(app, host)
+def _reload_units(units: dict[str, str], manager: Manager, tell: Teller) -> bool:
+    """Make systemd read the units anew when it has others. Returns whether a generator writes them."""
     # A template has no state of its own: any instance of it tells its file.
-    shown = {
-        unit: manager.show(unit.replace("@.", "@0."), "FragmentPath", "NeedDaemonReload") for unit in units
-    }
-    generated = _GENERATED in shown[f"{app.name}.service"].get("FragmentPath", "")
+    wanted = ("FragmentPath", "NeedDaemonReload")
+    shown = {unit: manager.show(unit.replace("@.", "@0."), *wanted) for unit in units}
+    generated = any(_GENERATED in one.get("FragmentPath", "") for one in shown.values())
     outdated = any(one.get("NeedDaemonReload") == "yes" for one in shown.values())
     if outdated or (generated and any(_text(shown[unit]) != text for unit, text in units.items())):
         tell(Event("the configuration changed: reading the units anew", Message.NOTE))
         manager.daemon_reload()
+    return generated
 
 
 def _text(shown: dict[str, str]) -> str:

@@ -48,11 +48,18 @@ class RolloutAborted(RolloutFailed):
 
 
 def roll_out(
-    app: App, host: Host, world: World, generation: str, tell: Callable[[Event], None], brake: Brake
+    app: App,
+    host: Host,
+    world: World,
+    generation: str,
+    tell: Callable[[Event], None],
+    brake: Brake,
+    proven: Callable[[], None],
 ) -> int:
     """Replace every worker that does not run `generation`, which workers that start from now on will.
 
-    Returns how many run it. Raises RolloutFailed; SystemdError when systemd is not to be reached.
+    `proven` is called when the surge workers are ready, before any old worker is touched. Returns how many
+    run the generation. Raises RolloutFailed; SystemdError when systemd is not to be reached.
     """
     todo = plan(app, host, world, generation)
     if todo.resting:
@@ -64,6 +71,7 @@ def roll_out(
         world.stop(todo.left_behind)  # they may run any version
     try:
         _start_surge(todo, world, tell, brake)
+        proven()
         _replace(todo, world, tell, brake)
     finally:
         if todo.surge:

@@ -8,9 +8,11 @@ import hashlib
 import re
 from typing import Any
 
-from svc.app import App, Family, Interface, Listen
+from svc.app import App, Family, Interface
 from svc.units import escape
 from svc.units.host import Host
+from svc.units.running import NOT_RUNNING, Running
+from svc.units.sockets import address, is_added, sockets, stand_in
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
@@ -28,29 +30,21 @@ _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 
-def render(app: App, host: Host) -> dict[str, str]:
-    """Return the text of every unit of `app` by the unit's name."""
-    workers = worker_units(app, host)
-    listeners = listener_count(app, host)
-    shared, grouped = _split_listeners(app.listen, listeners)
-    socket_files: dict[str, tuple[tuple[Listen, ...], str]] = {}
-    sockets: list[str] = []
-    if shared:
-        socket_files[f"{app.name}.socket"] = (shared, "http")
-        sockets.append(f"{app.name}.socket")
-    if grouped:
-        socket_files[f"{app.name}@.socket"] = (grouped, "http-%i")
-        sockets += [f"{app.name}@{number}.socket" for number in range(listeners)]
-
-    bus = has_bus(app)
+def render(app: App, host: Host, running: Running = NOT_RUNNING) -> dict[str, str]:
+    """Return the text of every unit of `app` by the unit's name; `running` is what it runs with now."""
+    held = sockets(app, listener_count(app, host), running)
+    names = [f"{app.name}.target", f"{app.name}.service", f"{app.name}@.service", *held.files]
+    bus = [f"{app.name}-bus@.socket", f"{app.name}-bus@.service"] if has_bus(app) else []
+    added = [stand_in(app.name)] if held.added else []
     common: dict[str, Any] = {
         "name": app.name,
         "source": escape.plain(str(app.source)),
         "systemd": host.systemd,
         "user_scope": host.user_scope,
-        "workers": workers,
-        "sockets": sockets,
+        "workers": worker_units(app, host),
+        "sockets": held.units,
         "bus": f"{app.name}-bus@%i.socket" if bus else "",
+        "units": [*names, *bus, *added],
     }
     units = {
         f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
@@ -59,11 +53,12 @@ def render(app: App, host: Host) -> dict[str, str]:
         ),
         f"{app.name}@.service": _fill("app@.service", common, **_worker(app, host)),
     }
-    for unit, (listen, descriptor) in socket_files.items():
-        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, listen, descriptor))
-    if bus:
-        units[f"{app.name}-bus@.socket"] = _fill("app-bus.socket", common)
-        units[f"{app.name}-bus@.service"] = _fill("app-bus.service", common)
+    for unit, addresses in held.files.items():
+        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, unit, addresses))
+    for unit in bus:
+        units[unit] = _fill(unit.replace(f"{app.name}-bus@", "app-bus"), common)
+    for unit in added:
+        units[unit] = _fill("app-added.service", common)
     return units
 
 
@@ -99,25 +94,18 @@ def wanted_by(app: App, host: Host) -> tuple[str, ...]:
     return ("default.target",) if host.user_scope else ("multi-user.target",)
 
 
-def _split_listeners(
-    listen: tuple[Listen, ...], listeners: int
-) -> tuple[tuple[Listen, ...], tuple[Listen, ...]]:
-    # Unix sockets have no SO_REUSEPORT: whatever the number of listeners, a path has one.
-    if listeners == 1:
-        return listen, ()
-    shared = tuple(one for one in listen if one.family is Family.UNIX)
-    return shared, tuple(one for one in listen if one.family is not Family.UNIX)
-
-
-def _socket(app: App, listen: tuple[Listen, ...], descriptor: str) -> dict[str, Any]:
+def _socket(app: App, unit: str, addresses: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "addresses": [escape.path(one.path or str(one)) for one in listen],
-        "description": escape.plain(", ".join(map(str, listen))),
-        "descriptor": descriptor,
+        "addresses": addresses,
+        "description": ", ".join(f"unix:{one}" if one.startswith("/") else one for one in addresses),
+        "descriptor": "http-%i" if unit == f"{app.name}@.socket" else "http",
+        "service": stand_in(app.name).replace("@", "@%i") if is_added(unit) else f"{app.name}.service",
+        # 0.0.0.0 and [::] on one port, in this unit or in two.
         "ipv6_only": any(
             one.family is Family.INET6 and other.family is Family.INET and one.port == other.port
-            for one in listen
-            for other in listen
+            for one in app.listen
+            for other in app.listen
+            if address(one) in addresses
         ),
         "directives": app.socket,
     }

@@ -1,10 +1,12 @@
 """`systemctl reload`: what it promises, judged by clients that record every request."""
 
+import socket
+
 import pytest
 
 from svc.rollout.events import Message
 from svc.rollout.plan import surge_units
-from tests.client import load
+from tests.client import get, load
 from tests.system import versions
 from tests.system.conftest import App
 
@@ -129,21 +131,110 @@ def test_a_configuration_that_became_invalid_changes_nothing(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
-    app.machine.write("/etc/svc/app.toml", 'app = "webapp:app"\nworker = 3\n')
+    app.configure(workers=2, more="worker = 3\n")
     assert app.systemctl("reload", "app.target", check=False).returncode != 0
     assert app.pids() == before
-    assert "did you mean `workers`" in app.machine.journal("app.service")
+    assert "did you mean `workers`" in failure(app)
 
 
-def test_a_new_address_is_refused_before_anything_changes(app: App) -> None:
+def test_a_new_address_is_open_before_the_old_one_closes(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    new = app.free_port()
+    with load(app.url, connections=10, keep_alive=False) as clients:
+        # Both: a new one beside the old one, from before any worker was replaced.
+        app.drop_in("10-two", f'listen = ["127.0.0.1:{app.port}", "127.0.0.1:{new}"]\n')
+        assert app.systemctl("reload", "app.target").returncode == 0
+        with load(f"http://127.0.0.1:{new}", connections=10, keep_alive=False) as others:
+            app.deploy(versions.good("2"))
+            assert app.systemctl("reload", "app.target").returncode == 0
+            # Whoever makes the units anew meanwhile closes nothing.
+            app.systemctl("daemon-reload")
+            seen = clients.stop()
+            assert seen.failed == 0, seen.table()
+            # Then the old one goes.
+            app.drop_in("10-two", f'listen = "127.0.0.1:{new}"\n')
+            assert app.systemctl("reload", "app.target").returncode == 0
+            assert refused(app.url)
+            app.systemctl("daemon-reload")
+            assert app.systemctl("reload", "app.target").returncode == 0
+        seen = others.stop()
+        assert seen.failed == 0, seen.table()
+    # And after a restart nobody can tell that it was ever there.
+    app.systemctl("stop", "app.target")
+    app.machine.wait_until(f"app@127.0.0.1-{new}.socket", "ActiveState", lambda state: state == "inactive")
+    assert refused(f"http://127.0.0.1:{new}")
+    app.systemctl("daemon-reload")
+    app.systemctl("start", "app.target")
+    assert "version 2" in app.get("/", port=new)
+    assert refused(app.url)
+    assert app.show("app.socket", "Listen") == f"127.0.0.1:{new} (Stream)"
+
+
+def test_a_new_address_in_place_of_the_old_one(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3)
+    new = app.free_port()
+    app.configure(workers=3, port=new)
+    app.systemctl("daemon-reload")
+    # Nothing has changed yet, also for a worker that starts again.
+    app.systemctl("restart", "app@1.service")
+    with load(app.url, connections=10, keep_alive=False) as clients:
+        app.deploy(versions.BROKEN["fails in start-up"])
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        seen = clients.stop()
+        assert seen.failed == 0, seen.table()
+    app.deploy(versions.good("2", startup_seconds=0.3))
+    reload = app.machine.popen("systemctl", "reload", "app.target")
+    app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "active")
+    with load(f"http://127.0.0.1:{new}", connections=10, keep_alive=True) as clients:
+        assert reload.wait() == 0
+        assert refused(app.url)
+        assert app.systemctl("restart", "app.target").returncode == 0
+        seen = clients.stop()
+        assert seen.failed == 0, seen.table()
+    assert len(app.pids()) == 3
+
+
+def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
-    app.configure(workers=2, port=app.free_port())
-    assert app.systemctl("reload", "app.target", check=False).returncode != 0
-    assert app.pids() == before
-    assert "a reload keeps the listeners" in app.machine.journal("app.service")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app.configure(workers=2, port=taken.getsockname()[1])
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert "nothing has changed: a new address cannot be opened" in failure(app)
+        assert "Address already in use" in failure(app)
+        assert app.pids() == before
+        assert app.get("/")
+    app.configure(workers=2)
+    assert app.systemctl("reload", "app.target").returncode == 0
     assert app.get("/")
+
+
+@pytest.mark.parametrize("how", ["broken", "masked"])
+def test_an_app_file_that_breaks_while_the_app_runs_takes_nothing_away(app: App, how: str) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    with load(app.url, connections=10, keep_alive=True) as clients:
+        app.machine.write("/etc/svc/app.toml", "app = 3\n" if how == "broken" else "")
+        app.systemctl("daemon-reload")
+        assert app.show("app.socket", "ActiveState") == "active"
+        app.systemctl("restart", "app@1.service")
+        app.systemctl("daemon-reload")
+        app.systemctl("restart", "app.target")
+        assert len(app.pids()) == 2
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    # When it is stopped it is gone, as its file is.
+    app.systemctl("stop", "app.target")
+    app.systemctl("daemon-reload")
+    assert app.show("app.target", "LoadState") == "not-found"
+
+
+def refused(url: str) -> bool:
+    """Whether nobody listens there."""
+    return "refused" in get(url).error.lower()
 
 
 def test_a_stopped_slot_stays_stopped(app: App) -> None:

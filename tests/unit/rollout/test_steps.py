@@ -64,7 +64,7 @@ def world(*states: UnitState, broken: Sequence[str] = ()) -> FakeWorld:
 
 
 def run(this: App, fake: FakeWorld, brake: Brake | None = None) -> list[tuple[str, ...]]:
-    roll_out(this, HOST, fake, "2-abc", lambda _event: None, brake or Brake())
+    roll_out(this, HOST, fake, "2-abc", lambda _event: None, brake or Brake(), lambda: None)
     return fake.steps
 
 
@@ -172,7 +172,9 @@ def test_several_surge_workers_start_and_stop_together_but_no_more_than_there_ar
 def test_who_runs_the_new_generation_is_left_alone() -> None:
     said: list[Event] = []
     fake = world(CURRENT, CRASHING, replace(CURRENT, active="activating"), RUNNING, CURRENT, STOPPED)
-    total = roll_out(app(workers=6, reload=Reload(batch=2)), HOST, fake, "2-abc", said.append, Brake())
+    total = roll_out(
+        app(workers=6, reload=Reload(batch=2)), HOST, fake, "2-abc", said.append, Brake(), lambda: None
+    )
     assert fake.steps == [("start", "surge"), ("restart", "1", "2"), ("restart", "3"), ("stop", "surge")]
     assert said[-1].text == "app@3.service ready (5 of 5)"
     assert (said[-1].done, said[-1].total, total) == (5, 5, 5)
