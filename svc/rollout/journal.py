@@ -9,8 +9,12 @@ from typing import Any
 from svc.rollout.events import Message
 
 _ERROR = 3  # syslog's priority, syslog(3)
-# "Failed to start app@0.service": says that it failed, not why (systemd's sd-messages.h).
-_SD_MESSAGE_UNIT_FAILED = "be02cf6855d2428ba40df7e9d022f03d"
+# What says that it failed, not why (systemd's sd-messages.h): "Failed to start app@0.service" and, after the
+# reason, "Failed at step CHDIR spawning /usr/bin/python3".
+_NO_REASON = {
+    "be02cf6855d2428ba40df7e9d022f03d",  # SD_MESSAGE_UNIT_FAILED
+    "641257651c1b4ec9a8624d7a40a9e1e7",  # SD_MESSAGE_SPAWN_FAILED
+}
 _LINES = 30
 
 SOCKET = "/run/systemd/journal/socket"
@@ -56,7 +60,7 @@ def reason(of: Iterable[Entry]) -> str:
     for entry in of:
         if result := entry.get("UNIT_RESULT"):
             results.append(result)
-        elif int(entry.get("PRIORITY", 6)) <= _ERROR and entry.get("MESSAGE_ID") != _SD_MESSAGE_UNIT_FAILED:
+        elif int(entry.get("PRIORITY", 6)) <= _ERROR and entry.get("MESSAGE_ID") not in _NO_REASON:
             errors += entry["MESSAGE"].strip().splitlines()[-1:]
     if results[:1] == ["timeout"]:
         return f"not ready within its time; {errors[-1]}" if errors else "not ready within its time"

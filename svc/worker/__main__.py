@@ -106,8 +106,10 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, canary
         )
-        chosen.loop.run_until_complete(server.serve())
-        _end_tasks(chosen.loop)
+        try:
+            chosen.loop.run_until_complete(server.serve())
+        finally:
+            _end_tasks(chosen.loop)
 
 
 def _canary(options: argparse.Namespace) -> Canary | None:
