@@ -136,12 +136,17 @@ class Drain:
 
     def _has_answered(self, protocol: Any) -> None:
         """Now is the moment: a client in a hurry sends its next request before the next look."""
-        if self._siblings and self._siblings.ready() and not self.http.is_busy(protocol):
+        if not self._siblings or not self._siblings.ready():
+            moving.resume(protocol)  # there was a sibling when it was paused behind a pipeline
+        elif not self.http.is_busy(protocol):
             # What comes from now on is for the sibling to read. In the next turn the answer has been
             # written; in this one uvloop still keeps it.
             moving.pause(protocol)
             self._answered[protocol] = None
             self._schedule()
+        elif self.http.is_between_requests(protocol):
+            # A pipeline: a client that always has a request waiting would stay until the deadline.
+            moving.pause(protocol)
 
     def _give_some(self) -> None:
         self._scheduled = False
@@ -181,6 +186,9 @@ class Drain:
         self.http.announce_close()
         self._idle.clear()
         self._active.clear()  # only now are clients told
+        # What has come meanwhile must be read: to close a connection with bytes unread is to reset it.
+        for protocol in self._followed & self.http.connections:
+            moving.resume(protocol)
         self._schedule()  # those that were about to be given read again
 
     def _close_websocket(self, protocol: Any) -> None:

@@ -183,6 +183,10 @@ class Http:
             return True
         return _has_partial_request(protocol)
 
+    def is_between_requests(self, protocol: Any) -> bool:
+        """Whether what the client has sent so far ends where a request ends; not all need be answered."""
+        return not _has_partial_request(protocol) and not protocol.cycle.more_body
+
     def listen_in(self, protocol: Any, heard: Callable[[], None], answered: Callable[[], None]) -> None:
         """Call `heard` at each byte from the client from now on, and `answered` after each answer.
 
