@@ -31,10 +31,10 @@ def _run(*argv: str) -> str:
 
 def _ab(site: Site, *options: str) -> Iterator[None]:
     # -l: the answers of workers differ in length.
-    command = ["ab", "-q", "-l", *options, "-c20", "-n2000", f"{site.url}/"]
+    command = ["ab", "-q", "-l", *options, "-c10", "-n1000", f"{site.url}/"]
     while True:
         report = _run(*command)
-        assert "Complete requests:      2000\n" in report, report
+        assert "Complete requests:      1000\n" in report, report
         assert "Failed requests:        0\n" in report, report
         assert "Non-2xx" not in report, report
         yield
@@ -53,7 +53,7 @@ def ab_keep_alive(site: Site) -> Iterator[None]:
 def wrk(site: Site) -> Iterator[None]:
     """Keep-alive; names socket errors and other statuses only when there are some."""
     while True:
-        report = _run("wrk", "-t1", "-c20", "-d1", f"{site.url}/")
+        report = _run("wrk", "-t1", "-c10", "-d1", f"{site.url}/")
         assert "requests in" in report, report
         assert "Socket errors" not in report, report
         assert "Non-2xx" not in report, report
@@ -63,9 +63,9 @@ def wrk(site: Site) -> Iterator[None]:
 def h2load(site: Site) -> Iterator[None]:
     """Keep-alive, HTTP/1.1."""
     while True:
-        report = _run("h2load", "--h1", "-t1", "-c20", "-n2000", f"{site.url}/")
-        assert "2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout\n" in report, report
-        assert "status codes: 2000 2xx, 0 3xx, 0 4xx, 0 5xx\n" in report, report
+        report = _run("h2load", "--h1", "-t1", "-c10", "-n1000", f"{site.url}/")
+        assert "1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout\n" in report, report
+        assert "status codes: 1000 2xx, 0 3xx, 0 4xx, 0 5xx\n" in report, report
         yield
 
 

@@ -13,6 +13,7 @@ PIECE = 2000
 SMALL_BUFFER = 4096
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, for no second
 SIZES = (1, 22, 333)
+WINDOW = 5
 
 
 class Connection(Client):
@@ -84,12 +85,12 @@ def pipeline(site: Site) -> Iterator[None]:
 
 
 def never_idle(site: Site) -> Iterator[None]:
-    """Sends the next request before the last one is answered, always."""
+    """Always has requests waiting: sends the next one when the first of several is answered."""
     with Connection(site) as client:
-        client.send(request(1))
-        for size in itertools.count(2):
-            client.send(request(size))
-            client.expect(size - 1)
+        client.send(b"".join(map(request, range(1, WINDOW))))
+        for size in itertools.count(1):
+            client.send(request(size + WINDOW - 1))
+            client.expect(size)
             if size % 20 == 0:
                 yield
 

@@ -74,6 +74,7 @@ def do_everything(app: App, site: Site, kinds: Mapping[str, Visits]) -> None:
     assert len(app.pids()) == 3
 
 
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"], indirect=True)
 def test_tools(app: App, kind: Kind, site: Site) -> None:
     del kind
     do_everything(app, site, TOOLS)

@@ -2,7 +2,7 @@
 
     with visiting(site, {"curl": curl, "requests": requests_session}) as visitors:
         app.systemctl("reload", "app.target")
-        visitors.wait()    # each of them has come once more, from beginning to end
+        visitors.wait()    # each of them has come to the end of a visit
 
 A kind of client is a generator function: it keeps what it wants from visit to visit (a session, a
 connection), yields after each visit, and raises what it should not have seen.
@@ -55,11 +55,10 @@ class Visitors:
             thread.start()
 
     def wait(self) -> None:
-        """Wait until each has begun and ended a visit. Raises VisitFailedError when one of any has failed."""
+        """Wait until each has ended a visit that may be under way. Raises VisitFailedError if one failed."""
         deadline = time.monotonic() + PATIENCE
         with self._changed:
-            # The visit that is under way began before.
-            goals = {name: count + 2 for name, count in self.counts.items()}
+            goals = {name: count + 1 for name, count in self.counts.items()}
             while late := [name for name, goal in goals.items() if self.counts[name] < goal]:
                 self._raise_failure()
                 if not self._changed.wait(deadline - time.monotonic()):
@@ -100,12 +99,17 @@ class Visitors:
 
 @contextmanager
 def visiting(site: Site, kinds: Mapping[str, Visits]) -> Iterator[Visitors]:
-    """Clients of these kinds, each of which has been there once. At the end no visit has failed."""
+    """Clients of these kinds, each of which has been there once, and comes once more after the block.
+
+    Raises VisitFailedError when a visit failed.
+    """
     visitors = Visitors()
     visitors.come(site, kinds)
     try:
         visitors.wait()
         yield visitors
+        for _ in ("the visit that is under way", "a whole one"):
+            visitors.wait()
     finally:
         visitors.leave()
     visitors.check()
