@@ -37,6 +37,10 @@ missing_packages() {
 	groff groff-base
 	END
     test -f /usr/include/stdio.h || echo libc6-dev # what gcc only recommends
+    if test "$WANTED" = test; then
+        command -v curl >/dev/null || echo curl
+        command -v h2load >/dev/null || echo nghttp2-client
+    fi
     if test "$WANTED" = bench; then
         command -v npm >/dev/null || echo npm
         command -v taskset >/dev/null || echo util-linux
