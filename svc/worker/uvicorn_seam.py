@@ -234,8 +234,13 @@ class Http:
         The others were received before the client could know that we close, so they shall be answered.
         """
         cycles = self._unanswered(protocol)
-        if not _has_partial_request(protocol):
-            cycles = cycles[:-1]
+        self._spare(cycles if _has_partial_request(protocol) else cycles[:-1])
+
+    def spare(self, protocol: Any) -> None:
+        """Let none of the answers to what was received so far close the connection."""
+        self._spare(self._unanswered(protocol))
+
+    def _spare(self, cycles: list[Any]) -> None:
         for cycle in cycles:
             cycle.default_headers = self._socket_state.default_headers
 

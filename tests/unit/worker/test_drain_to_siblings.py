@@ -169,23 +169,24 @@ def test_a_client_that_always_has_a_request_waiting_cannot_either(siblings: Sibl
     assert client.answer()[2] == b"slow, but here\n"
 
 
-def test_a_pipeline_is_answered_when_its_sibling_is_gone(siblings: Siblings) -> None:
+def test_a_pipeline_is_answered_when_its_sibling_goes_too(siblings: Siblings) -> None:
+    """Whoever answers the last request, and when: nothing is reset, and only that answer closes."""
     first = siblings.start("0")
     client = siblings.client(first)
-    asked = b"GET /slow?seconds=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
-    client.send(asked * 2)
     second = siblings.start("1")
+    asked = b"GET /slow?seconds=0.3 HTTP/1.1\r\nHost: a\r\n\r\n"
+    client.send(asked * 2)
     first.terminate()
-    assert client.answer()[2] == b"slow, but here\n"
-    client.send(asked)  # nobody reads it yet
-    second.process.kill()
-    second.ended()
+    _, headers, body = client.answer()
+    assert (body, headers.get("connection")) == (b"slow, but here\n", None)
+    client.send(asked)  # it is left for the second
+    second.terminate()
     for connection in (None, "close"):
         _, headers, body = client.answer()
         assert (body, headers.get("connection")) == (b"slow, but here\n", connection)
     assert client.rest() == b""
-    assert first.ended() == 0
-    assert "cut off" not in first.journal
+    assert (first.ended(), second.ended()) == (0, 0)
+    assert "cut off" not in first.journal + second.journal
 
 
 def test_half_a_request_is_finished_where_it_began(siblings: Siblings) -> None:
