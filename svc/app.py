@@ -61,11 +61,23 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits of a worker, in seconds. `watchdog` is None for the default of its kind, 0 for off."""
+    """Limits of a worker: times in seconds, `memory` in bytes.
+
+    `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
+    replaced: `requests`, `memory` and `lifetime`.
+    """
 
     start: float = 60.0
     drain: float = 30.0
     watchdog: float | None = None
+    requests: int = 0
+    memory: int = 0
+    lifetime: float = 0.0
+
+    @property
+    def replaces(self) -> bool:
+        """Whether workers are replaced in the course of time."""
+        return bool(self.requests or self.memory or self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)

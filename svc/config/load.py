@@ -171,6 +171,13 @@ def _rules(
         for key in ("interface", "python"):
             if key in given:
                 yield (key,), "has a meaning only with `app`", "remove it"
+        for key, instead in (
+            ("requests", "let the program count"),
+            ("memory", "MemoryMax in [service] is a limit that systemd holds"),
+            ("lifetime", "RuntimeMaxSec in [service] is a limit that systemd holds"),
+        ):
+            if values.get(("limits", key)):
+                yield ("limits", key), "has a meaning only with `app`", f"remove it; {instead}"
         if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
             yield (
                 ("limits", "watchdog"),

@@ -228,22 +228,22 @@ SETTINGS: tuple[Setting, ...] = (
         later="a limit of requests at a time",
     ),
     Setting(
-        "limits", "requests", _later, None, "",
-        "After how many requests a worker is replaced.",
+        "limits", "requests", values.whole(1, 10**12, off=True), 0, "false",
+        "After how many requests a worker is replaced, or up to a tenth sooner. Workers replace themselves, "
+        "one at a time, draining as in a restart, and never during a rollout. Only for `app`.",
         "requests = 10000",
-        later="replacing workers after a number of requests",
     ),
     Setting(
-        "limits", "memory", _later, None, "",
-        "At which size a worker is replaced.",
+        "limits", "memory", values.size(values.SMALLEST_WORKER, values.LARGEST_WORKER), 0, "false",
+        "At which resident size a worker is replaced, in the same way: bytes, or a size such as \"512M\" or "
+        "\"2G\". Only for `app`.",
         'memory = "512M"',
-        later="replacing workers that have grown",
     ),
     Setting(
-        "limits", "lifetime", _later, None, "",
-        "At which age a worker is replaced.",
+        "limits", "lifetime", values.seconds(1, values.LONGEST_LIFETIME, off=True), 0.0, "false",
+        "At which age a worker is replaced, in the same way, or up to a tenth sooner. Only for `app`. "
+        f"{_SECONDS}",
         'lifetime = "1d"',
-        later="replacing workers of an age",
     ),
     Setting(
         "cluster", "bus", values.boolean, None, "true for `app`, false for `command`",

@@ -20,6 +20,15 @@ LONGEST_COMMAND = 256 * 1024
 LONGEST_SPAN = 86400.0
 """Seconds that a time limit may have: a day."""
 
+LONGEST_LIFETIME = 365 * 86400.0
+"""Seconds that a worker may live at most, where it has a limit."""
+
+SMALLEST_WORKER = 16 * 2**20
+"""Bytes. Python with a web server is larger than this: whoever writes less has forgotten the unit."""
+
+LARGEST_WORKER = 2**50
+"""Bytes, more than any host has."""
+
 Parser = Callable[[object], object]
 
 UNIT_TYPES = (
@@ -112,13 +121,19 @@ def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
     return parse
 
 
-def whole(low: int, high: int, **words: int | None) -> Callable[[object], int | None]:
-    """Make a parser for a whole number from `low` to `high`, or one of `words` (`_` in a name is `-`)."""
+def whole(low: int, high: int, *, off: bool = False, **words: int | None) -> Callable[[object], int | None]:
+    """Make a parser for a whole number from `low` to `high`, or one of `words` (`_` in a name is `-`).
+
+    With `off`, 0 and false stand for none.
+    """
     names = {name.replace("_", "-"): number for name, number in words.items()}
     allowed = f"a whole number from {low} to {high}" if low + 1 < high else f"{low} or {high}"
     cure = f"write {allowed}" + "".join(f', or "{name}"' for name in names)
+    cure += ", or false for none" if off else ""
 
     def parse(value: object) -> int | None:
+        if off and _is_off(value):
+            return 0
         if isinstance(value, str) and value in names:
             return names[value]
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -143,14 +158,46 @@ def batch(value: object) -> int | str:
     )
 
 
-def seconds(low: float, *, off: bool = False) -> Callable[[object], float]:
-    """Make a parser for a time from `low` seconds to a day; with `off`, 0 and false stand for none.
+def _is_off(value: object) -> bool:
+    return value is False or (value == 0 and isinstance(value, int | float))
+
+
+def size(low: int, high: int) -> Callable[[object], int]:
+    """Make a parser for a size from `low` to `high` bytes; 0 and false stand for none.
+
+    Strings have the suffixes that systemd's MemoryMax= has, systemd.resource-control(5): K, M, G and T to the
+    base of 1024.
+    """
+    shift = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+    def parse(value: object) -> int:
+        if _is_off(value):
+            return 0
+        if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,16}) ?([KMGT]?)", value)):
+            count = int(found[1]) << shift[found[2]]
+        elif isinstance(value, int) and not isinstance(value, bool):
+            count = value
+        else:
+            raise Invalid(f"{show(value)} is not a size", 'write a size such as "512M" or "2G"')
+        if not low <= count <= high:
+            raise Invalid(
+                f"{show(value)} is out of range",
+                f'write a size from "{low >> 20}M" on, such as "512M" or "2G", or false for none',
+            )
+        return count
+
+    return parse
+
+
+def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Callable[[object], float]:
+    """Make a parser for a time from `low` to `high` seconds; with `off`, 0 and false stand for none.
 
     Strings are read as systemd.time(7) does: "90", "500ms", "1min 30s". Milliseconds are the
     finest step, so that the number never needs an exponent in a unit.
     """
     hint = 'write seconds (30) or a time such as "500ms", "30s" or "2min"'
-    limits = f"from {low:g} s to 24 h" + (", or false for none" if off else "")
+    longest = "24 h" if high == LONGEST_SPAN else f"{high / 86400:g} d"
+    limits = f"from {low:g} s to {longest}" + (", or false for none" if off else "")
 
     def parse(value: object) -> float:
         if off and value is False:
@@ -166,7 +213,7 @@ def seconds(low: float, *, off: bool = False) -> Callable[[object], float]:
             raise Invalid(f"{show(value)} is not a time", hint)
         if off and span == 0:
             return 0.0
-        if not low <= span <= LONGEST_SPAN:  # also false for nan
+        if not low <= span <= high:  # also false for nan
             raise Invalid(f"{show(value)} is out of range", f"write a time {limits}")
         return round(float(span), 3)
 

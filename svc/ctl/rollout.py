@@ -5,15 +5,20 @@ import sys
 import time
 from pathlib import Path
 
+from svc import turn
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
 from svc.rollout.listening import is_open
 from svc.rollout.steps import RolloutFailed, roll_out, stale_units
 from svc.rollout.systemd import Manager, SystemdError
 from svc.units.host import Host, this_host
+from svc.units.render import SHUTDOWN_MARGIN
 
 # The units that a generator wrote lie here; others were rendered into a package.
 _GENERATED = "/generator"
+
+# What systemd itself may need between a worker's end and its successor's start, in seconds.
+_RESTART_SLACK = 5.0
 
 
 def rollout(name: str, *, user_scope: bool) -> int:
@@ -24,7 +29,10 @@ def rollout(name: str, *, user_scope: bool) -> int:
         app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
         _check_listeners(app)
         _reload_units(app, host, manager)
-        roll_out(app, host, manager, _say)
+        with turn.shared(turn.folder_of(name, user_scope=user_scope), _patience(app), _say_waiting) as had:
+            if not had:
+                _say("that worker did not come back in time; going on")
+            roll_out(app, host, manager, _say)
     except (ConfigError, RolloutFailed, SystemdError) as error:
         _report(error, began, user_scope=user_scope)
         # A failure does not travel from the coordinator to the target: only a cancelled job makes
@@ -34,6 +42,15 @@ def rollout(name: str, *, user_scope: bool) -> int:
         return 1
     _say("done")
     return 0
+
+
+def _patience(app: App) -> float:
+    """How long a worker may take that replaces itself: its drain and shutdown, then its successor's start."""
+    return app.limits.drain + SHUTDOWN_MARGIN + app.limits.start + _RESTART_SLACK
+
+
+def _say_waiting() -> None:
+    _say("a worker has reached a limit and replaces itself: waiting until it is back")
 
 
 def _load(name: str, *, user_scope: bool) -> App:

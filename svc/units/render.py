@@ -8,6 +8,7 @@ import hashlib
 import re
 from typing import Any
 
+from svc import turn
 from svc.app import App, Family, Interface, Listen
 from svc.units import escape
 from svc.units.host import Host
@@ -133,6 +134,8 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
         "start": _seconds(app.limits.start),
         "stop": _seconds(app.limits.drain + SHUTDOWN_MARGIN),
         "watchdog": _seconds(watchdog) if watchdog else "",
+        "replaces": app.limits.replaces,
+        "replaced_status": turn.EXIT_STATUS,
         "user": escape.plain(app.user),
         "dynamic_user": _dynamic_user(app.name),
         "protect_home": "read-only" if _lives_in_a_home(app) else "yes",
@@ -149,6 +152,12 @@ def _command(app: App, host: Host) -> str:
     if app.interface is not Interface.AUTO:
         options += ["--interface", app.interface]
     options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
+    if app.limits.requests:
+        options += ["--requests", str(app.limits.requests)]
+    if app.limits.memory:
+        options += ["--memory", str(app.limits.memory)]
+    if app.limits.lifetime:
+        options += ["--lifetime", _number(app.limits.lifetime)]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])

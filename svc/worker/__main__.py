@@ -11,9 +11,11 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from svc import turn
 from svc.worker import (
     application,
     helping,
+    limits,
     listeners,
     log,
     loops,
@@ -49,13 +51,22 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers the app has")
     parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
     parser.add_argument(
+        "--requests", type=int, default=0, metavar="N", help="be replaced after so many requests"
+    )
+    parser.add_argument("--memory", type=int, default=0, metavar="BYTES", help="be replaced at this size")
+    parser.add_argument(
+        "--lifetime", type=float, default=0.0, metavar="SECONDS", help="be replaced at this age"
+    )
+    parser.add_argument(
         "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one worker; the exit status is 0 after SIGTERM and 1 when it could not start."""
+    """Run one worker; the exit status is 0 after SIGTERM, 1 when it could not start, and `turn.EXIT_STATUS`
+    when it has reached a limit.
+    """
     options = parse(arguments)
     faulthandler.enable()  # the watchdog sends SIGABRT: the journal shall show where every thread is
     for number in STOP_SIGNALS:
@@ -64,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.prepare_streams(journal)
     status = 0
     try:
-        run(options, journal)
+        if run(options, journal):
+            status = turn.EXIT_STATUS
     except log.WorkerError as error:
         journal.error(f"{options.name}: {error}")
         status = 1
@@ -72,10 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def run(options: argparse.Namespace, journal: log.Journal) -> None:
-    """Take the listeners, load the application, serve. Raises WorkerError."""
+def run(options: argparse.Namespace, journal: log.Journal) -> bool:
+    """Take the listeners, load the application, serve. True when a successor shall start at once.
+
+    Raises WorkerError.
+    """
     uvicorn_seam.require()
     with contextlib.ExitStack() as closing:
+        turns = listeners.take_turns()
         inherited = listeners.take()
         for listener in inherited:
             closing.enter_context(listener.sock)
@@ -83,6 +99,14 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         watchdog = notify.watchdog_interval()
         notifier = notify.connect()
         closing.callback(notifier.close)
+        recycling = limits.Recycling(
+            limits.Limits(options.requests, options.memory, options.lifetime),
+            runtime.runtime_directory(options.name),
+            notifier,
+            journal,
+            turns,
+        )
+        closing.callback(recycling.close)
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
         os.environ["SVC_WORKERS"] = str(options.workers)
         member = membership.join(options.name, options.slot, options.workers, bus)
@@ -98,10 +122,11 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
             closing.callback(meeting.leave)
         http, helps = uvicorn_seam.Http(asgi), helping.between(taken, options.slot)
         server = Server(
-            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member
+            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )
-        chosen.loop.run_until_complete(server.serve())
+        replaced = chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
+    return replaced
 
 
 def _meet(options: argparse.Namespace, journal: log.Journal) -> Meeting | None:

@@ -5,6 +5,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from svc.cluster.member import Member
@@ -13,6 +14,7 @@ from svc.worker.connections import Adopter
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
+from svc.worker.limits import CHECK_SECONDS, Recycling
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal, adopt_logger
 from svc.worker.loops import Loop
@@ -39,17 +41,22 @@ class Server:
     meeting: Meeting | None = None
     helping: Helping | None = None
     member: Member | None = None
+    recycling: Recycling | None = None
     _state: str = ""
+    _replaced: bool = False
 
-    async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT and drained. Raises WorkerError when the start-up fails."""
+    async def serve(self) -> bool:
+        """Run until SIGTERM or SIGINT, or a limit, and drained. Raises WorkerError when the start-up fails.
+
+        True when it has reached a limit and its successor shall start.
+        """
         stop = asyncio.Event()
         self._on_signal(stop)
         lifespan = Lifespan(self.http.app, self.http.lifespan_state, self.journal)
         if not await _unless(stop, lifespan.startup()):
             self.notify.stopping("stopped while starting")
             lifespan.cancel()
-            return
+            return False
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
         adopted = Adopter(self.http, self.loop.loop, self.journal)
         line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
@@ -67,6 +74,8 @@ class Server:
             self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
             if self.watchdog is not None:
                 self._tick(ticking, self.watchdog, self.notify.watchdog)
+            if self.recycling is not None:
+                self._tick(ticking, CHECK_SECONDS, partial(self._recycle, self.recycling, stop))
             await stop.wait()
             if door is not None:
                 door.close()
@@ -80,6 +89,7 @@ class Server:
             if self.member is not None:
                 await self.member.leave(MESSAGES_SECONDS)
             await self._shut_down(lifespan)
+        return self._replaced
 
     def _open_door(self, adopted: Adopter) -> Door | None:
         """Take connections that siblings hand over."""
@@ -104,13 +114,24 @@ class Server:
         """
 
         def stopped(_number: int, _frame: object) -> None:
-            if self.meeting is None or not self.meeting.others():
-                self.http.announce_close()
+            self._replaced = False  # who stops it decides what comes after
+            self._announce_close()
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self.loop.loop.call_soon_threadsafe(stop.set)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stopped)
+
+    def _announce_close(self) -> None:
+        if self.meeting is None or not self.meeting.others():
+            self.http.announce_close()
+
+    def _recycle(self, recycling: Recycling, stop: asyncio.Event) -> None:
+        """Stop when a limit is reached, as SIGTERM does."""
+        if not stop.is_set() and recycling.is_due(self.http.answered, self.loop.loop.time()):
+            self._replaced = True
+            self._announce_close()
+            stop.set()
 
     async def _shut_down(self, lifespan: Lifespan) -> None:
         try:
@@ -131,7 +152,7 @@ class Server:
             http = self.http
             self.member.record.figures(len(http.connections), len(http.tasks), http.answered)
 
-    def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], None]) -> None:
+    def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], object]) -> None:
         """Call `call` every `seconds` from the event loop, the first time at once, until `ticking` closes."""
         timer: asyncio.TimerHandle | None = None
 
