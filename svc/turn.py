@@ -53,7 +53,7 @@ def shared(folder: Path, patience: float, wait: Callable[[], None]) -> Iterator[
     """Share the turn inside `with`, and say whether it was had. `wait` is called once if a worker has it.
 
     False after `patience` seconds, because a worker that never gets ready must not keep its own repair from
-    being rolled out. True without a folder: then no worker has run since the host started.
+    being rolled out. True where there is no folder to lock: then no worker has run since the host started.
     """
     deadline = time.monotonic() + patience
     fd: int | None = None
@@ -65,7 +65,7 @@ def shared(folder: Path, patience: float, wait: Callable[[], None]) -> Iterator[
                 waiting = True
             time.sleep(POLL_SECONDS)
         had = fd is not None
-    except FileNotFoundError:
+    except OSError:
         had = True
     try:
         yield had

@@ -89,9 +89,10 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
 
     Raises WorkerError.
     """
-    uvicorn_seam.require()
     with contextlib.ExitStack() as closing:
-        turns = listeners.take_turns()
+        turns = limits.Inherited(listeners.take_turns())
+        closing.callback(turns.share)
+        uvicorn_seam.require()
         inherited = listeners.take()
         for listener in inherited:
             closing.enter_context(listener.sock)
@@ -106,7 +107,6 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
             journal,
             turns,
         )
-        closing.callback(recycling.close)
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
         os.environ["SVC_WORKERS"] = str(options.workers)
         member = membership.join(options.name, options.slot, options.workers, bus)

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svc import turn
@@ -54,11 +54,33 @@ def mebibytes(size: int) -> str:
     return f"{size / 2**20:.0f} MiB"
 
 
+class Inherited:
+    """The turn that the predecessor left with systemd, if it did, by its descriptors."""
+
+    def __init__(self, fds: tuple[int, ...] = ()) -> None:
+        self._fds = fds
+
+    def __bool__(self) -> bool:
+        return bool(self._fds)
+
+    def give_back(self) -> None:
+        """Let it be the next one's turn, because this worker is ready."""
+        fds, self._fds = self._fds, ()
+        for fd in fds:
+            turn.give_back(fd)
+
+    def share(self) -> None:
+        """Let a rollout go on, which may mend what kept this worker from becoming ready."""
+        fds, self._fds = self._fds, ()
+        for fd in fds:
+            turn.share(fd)
+            os.close(fd)
+
+
 class Recycling:
     """Lets a worker that is due replace itself when it is its turn.
 
     `folder` is where the workers of the app meet, None when this one was started by hand: then it stays.
-    `inherited` are the turns that the predecessor left with systemd.
     """
 
     def __init__(
@@ -67,7 +89,7 @@ class Recycling:
         folder: Path | None,
         notify: Notify,
         journal: Journal,
-        inherited: tuple[int, ...] = (),
+        inherited: Inherited,
         *,
         size: Callable[[], int] = resident,
         jitter: Callable[[], float] = random.random,
@@ -97,22 +119,13 @@ class Recycling:
             return False
         return self._take(self._folder, why, now)
 
-    def close(self) -> None:
-        """At the end of a worker that did not become ready: let a rollout go on that may mend it."""
-        for fd in self._inherited:
-            turn.share(fd)
-            os.close(fd)
-        self._inherited = ()
-
     def _pass_on(self) -> bool:
         """Give the turn back once systemd has been told that this worker is ready: no sooner, else it might
         hear of the next one's leaving before.
         """
         if not self._notify.flush():
             return False
-        for fd in self._inherited:
-            turn.give_back(fd)
-        self._inherited = ()
+        self._inherited.give_back()
         self._notify.forget(TURN)
         return True
 
@@ -123,7 +136,7 @@ class Recycling:
                 f"limits.memory = {mebibytes(self.limits.memory)} is ignored, because this worker has "
                 f"{mebibytes(size)} when it has just started; raise it"
             )
-            self.limits = Limits(self.limits.requests, 0, self.limits.lifetime)
+            self.limits = replace(self.limits, memory=0)
 
     def _take(self, folder: Path, why: str, now: float) -> bool:
         self._due_since = now if self._due_since is None else self._due_since

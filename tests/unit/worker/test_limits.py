@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from svc import turn
-from svc.worker.limits import PATIENCE, Limits, Recycling, resident
+from svc.worker.limits import PATIENCE, Inherited, Limits, Recycling, resident
 from svc.worker.log import Journal
 from svc.worker.notify import Notify
-from tests.unit.worker.conftest import Variant
+from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.process import PATIENCE as DEADLINE
 from tests.unit.worker.process import listen, run_worker
 
@@ -88,7 +88,7 @@ def make(tmp_path: Path, systemd: Systemd, journal: io.StringIO) -> Make:
 
     def recycling(**more: Any) -> Recycling:
         limits = Limits(**{key: more.pop(key) for key in ("requests", "memory", "lifetime") if key in more})
-        given: dict[str, Any] = {"folder": tmp_path, "jitter": lambda: 0.0} | more
+        given: dict[str, Any] = {"folder": tmp_path, "jitter": lambda: 0.0, "inherited": Inherited()} | more
         return Recycling(limits, given.pop("folder"), systemd.notify_of, Journal(journal), **given)
 
     return recycling
@@ -222,7 +222,7 @@ def test_a_successor_gives_the_turn_back_when_systemd_knows_that_it_is_ready(
 ) -> None:
     left = turn.take(tmp_path)
     assert left is not None
-    worker = make(inherited=(os.dup(left),))
+    worker = make(inherited=Inherited((os.dup(left),)))
     systemd.busy = True
     systemd.notify_of.ready("idle")
     assert not worker.is_due(NO_REQUEST, 0.0)
@@ -296,15 +296,17 @@ def test_a_real_successor_serves_and_gives_the_turn_back(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("app", "environment"),
+    ("app", "environment", "missing"),
     [
-        pytest.param("asgi_app:app", {"STARTUP_FAILS": "raise"}, id="start-up"),
-        pytest.param("asgi_app:missing", {}, id="import"),
+        pytest.param("asgi_app:app", {"STARTUP_FAILS": "raise"}, (), id="start-up"),
+        pytest.param("asgi_app:missing", {}, (), id="import"),
+        pytest.param("asgi_app:app", {}, ("uvicorn",), id="environment"),
     ],
 )
 def test_a_successor_that_cannot_start_leaves_the_turn_to_a_rollout(
-    tmp_path: Path, app: str, environment: dict[str, str]
+    tmp_path: Path, app: str, environment: dict[str, str], missing: tuple[str, ...]
 ) -> None:
+    path = [hide(tmp_path, missing)] if missing else []
     left = turn.take(tmp_path)
     assert left is not None
     given: list[Any] = [listen(), Folder(left)]
@@ -315,6 +317,7 @@ def test_a_successor_that_cannot_start_leaves_the_turn_to_a_rollout(
             names="http:turn",
             app=app,
             environment=environment,
+            path=path,
             runtime=tmp_path,
             ready=False,
         ) as worker,
