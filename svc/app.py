@@ -43,11 +43,14 @@ class Listen:
         return f"[{self.host}]:{self.port}" if self.family is Family.INET6 else f"{self.host}:{self.port}"
 
 
+FAIR, STICKY_IP = "fair", "sticky-ip"
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """How connections reach workers. `listeners` is None for "auto", 0 for "per-worker"."""
 
-    policy: str = "fair"
+    policy: str = FAIR
     listeners: int | None = None
 
 

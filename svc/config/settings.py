@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from svc.app import Interface
+from svc.app import FAIR, STICKY_IP, Interface
 from svc.config import values
 from svc.config.addresses import listen
 from svc.config.problems import show
@@ -179,14 +179,16 @@ SETTINGS: tuple[Setting, ...] = (
         "wanted_by = []",
     ),
     Setting(
-        "balance", "policy", values.choice("fair", later=("sticky-ip", "sticky-cookie")), "fair", '"fair"',
-        'How connections reach workers. "fair" gives each to the worker that has waited longest.',
-        'policy = "fair"',
+        "balance", "policy", values.choice(FAIR, STICKY_IP, later=("sticky-cookie",)), FAIR, '"fair"',
+        'How connections reach workers. "fair" gives each to the worker that has waited longest; "sticky-ip" '
+        "those of one IPv4 address, or one /64 of IPv6, to the same worker, and to another only while that "
+        "one is away.",
+        'policy = "sticky-ip"',
     ),
     Setting(
         "balance", "listeners", values.whole(1, 64, auto=None, per_worker=0), None, '"auto"',
         'How many listeners share an address, from 1 to 64, or "per-worker" for one each. '
-        '"auto" is one for every 16 workers.',
+        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each.',
         "listeners = 2",
     ),
     Setting(

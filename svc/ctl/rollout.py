@@ -8,7 +8,7 @@ from pathlib import Path
 from svc import turn
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
-from svc.rollout.listening import is_open
+from svc.listening import is_open
 from svc.rollout.steps import RolloutFailed, roll_out, stale_units
 from svc.rollout.systemd import Manager, SystemdError
 from svc.units.host import Host, this_host

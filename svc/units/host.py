@@ -1,8 +1,11 @@
 """What rendering must know of the host: its CPUs, its systemd, where svc is installed."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from svc.listening import tcp_listeners
 
 # The oldest systemd that svc supports. What cannot be found out is taken to be this one.
 FLOOR = 252
@@ -18,6 +21,7 @@ class Host:
     `cpus` is the number that `workers = "auto"` means, `systemd` the version that reads the units,
     `library` the folder that holds the package svc (it goes into a worker's PYTHONPATH), `svcctl`
     the absolute path of that command, and `user_scope` says that a user's manager reads the units.
+    `listening` says how many listeners are open, by address.
     """
 
     cpus: int
@@ -25,6 +29,7 @@ class Host:
     library: str = "/usr/lib/svc/python"
     svcctl: str = "/usr/bin/svcctl"
     user_scope: bool = False
+    listening: Mapping[str, int] = field(default_factory=dict)
 
 
 def this_host(*, user_scope: bool = False) -> Host:
@@ -36,6 +41,7 @@ def this_host(*, user_scope: bool = False) -> Host:
         library=str(library),
         svcctl=str(_svcctl(library)),
         user_scope=user_scope,
+        listening=tcp_listeners(),
     )
 
 

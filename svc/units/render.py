@@ -9,13 +9,16 @@ import re
 from typing import Any
 
 from svc import turn
-from svc.app import App, Family, Interface, Listen
+from svc.app import FAIR, STICKY_IP, App, Family, Interface, Listen
 from svc.units import escape
 from svc.units.host import Host
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
 WORKERS_PER_LISTENER = 16
+
+# As many as an app can have had, one for each of its workers.
+MOST_LISTENERS = 1024
 
 # What a worker may take after its drain for the application's own shutdown, in seconds.
 SHUTDOWN_MARGIN = 5.0
@@ -32,17 +35,8 @@ _HOMES = ("/home/", "/root/", "/run/user/")
 def render(app: App, host: Host) -> dict[str, str]:
     """Return the text of every unit of `app` by the unit's name."""
     workers = worker_units(app, host)
-    listeners = listener_count(app, host)
-    shared, grouped = _split_listeners(app.listen, listeners)
-    socket_files: dict[str, tuple[tuple[Listen, ...], str]] = {}
-    sockets: list[str] = []
-    if shared:
-        socket_files[f"{app.name}.socket"] = (shared, "http")
-        sockets.append(f"{app.name}.socket")
-    if grouped:
-        socket_files[f"{app.name}@.socket"] = (grouped, "http-%i")
-        sockets += [f"{app.name}@{number}.socket" for number in range(listeners)]
-
+    sockets = socket_units(app, host)
+    grouped = len(sockets) > 1
     bus = has_bus(app)
     common: dict[str, Any] = {
         "name": app.name,
@@ -58,8 +52,22 @@ def render(app: App, host: Host) -> dict[str, str]:
         f"{app.name}.service": _fill("app.service", common, rollout=_rollout(app, host)),
         f"{app.name}@.service": _fill("app@.service", common, **_worker(app, host)),
     }
-    for unit, (listen, descriptor) in socket_files.items():
-        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, listen, descriptor))
+    units[f"{app.name}.socket"] = _fill(
+        "app.socket",
+        common,
+        unit=f"{app.name}.socket",
+        service=f"{app.name}.service",
+        **_socket(app, app.listen, "http"),
+    )
+    if grouped:
+        units[f"{app.name}@.socket"] = _fill(
+            "app.socket",
+            common,
+            unit=f"{app.name}@.socket",
+            service=f"{app.name}-wake@%i.service",
+            **_socket(app, _tcp(app), "http-%i"),
+        )
+        units[f"{app.name}-wake@.service"] = _fill("app-wake.service", common)
     if bus:
         units[f"{app.name}-bus@.socket"] = _fill("app-bus.socket", common)
         units[f"{app.name}-bus@.service"] = _fill("app-bus.service", common)
@@ -84,11 +92,27 @@ def worker_units(app: App, host: Host) -> list[str]:
 
 
 def listener_count(app: App, host: Host) -> int:
-    """Return how many listeners are bound to each TCP address of the app."""
+    """Return how many listeners are to be bound to each TCP address of the app."""
     workers = worker_count(app, host)
+    if not _tcp(app):
+        return 1  # unix sockets have no SO_REUSEPORT
+    if app.balance.policy == STICKY_IP:
+        return workers
     if app.balance.listeners is None:
         return -(-workers // WORKERS_PER_LISTENER)
     return app.balance.listeners or workers
+
+
+def socket_units(app: App, host: Host) -> list[str]:
+    """Return the units of the listeners: app.socket is the first, then app@1.socket, app@2.socket, …
+
+    Those that are open although the app has shrunk are among them. To close one would reset what is in
+    its queue, and one that no worker takes along is a hole into which clients fall. For the same reason
+    the first one keeps its name when the app grows.
+    """
+    left = max((host.listening.get(str(one), 0) for one in _tcp(app)), default=0)
+    listeners = max(listener_count(app, host), min(left, MOST_LISTENERS))
+    return [f"{app.name}.socket", *(f"{app.name}@{number}.socket" for number in range(1, listeners))]
 
 
 def wanted_by(app: App, host: Host) -> tuple[str, ...]:
@@ -98,14 +122,8 @@ def wanted_by(app: App, host: Host) -> tuple[str, ...]:
     return ("default.target",) if host.user_scope else ("multi-user.target",)
 
 
-def _split_listeners(
-    listen: tuple[Listen, ...], listeners: int
-) -> tuple[tuple[Listen, ...], tuple[Listen, ...]]:
-    # Unix sockets have no SO_REUSEPORT: whatever the number of listeners, a path has one.
-    if listeners == 1:
-        return listen, ()
-    shared = tuple(one for one in listen if one.family is Family.UNIX)
-    return shared, tuple(one for one in listen if one.family is not Family.UNIX)
+def _tcp(app: App) -> tuple[Listen, ...]:
+    return tuple(one for one in app.listen if one.family is not Family.UNIX)
 
 
 def _socket(app: App, listen: tuple[Listen, ...], descriptor: str) -> dict[str, Any]:
@@ -158,6 +176,8 @@ def _command(app: App, host: Host) -> str:
         options += ["--memory", str(app.limits.memory)]
     if app.limits.lifetime:
         options += ["--lifetime", _number(app.limits.lifetime)]
+    if app.balance.policy != FAIR:
+        options += ["--policy", app.balance.policy]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])

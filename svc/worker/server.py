@@ -19,6 +19,7 @@ from svc.worker.listeners import Listener
 from svc.worker.log import Journal, adopt_logger
 from svc.worker.loops import Loop
 from svc.worker.notify import Notify
+from svc.worker.steering import Program, steer
 from svc.worker.uvicorn_seam import Http
 
 STATUS_SECONDS = 5.0
@@ -42,6 +43,7 @@ class Server:
     helping: Helping | None = None
     member: Member | None = None
     recycling: Recycling | None = None
+    program: Callable[[int], Program] | None = None
     _state: str = ""
     _replaced: bool = False
 
@@ -61,6 +63,8 @@ class Server:
         adopted = Adopter(self.http, self.loop.loop, self.journal)
         line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
         await line.join()
+        if self.program is not None:
+            steer(self.listeners, self.program, self.journal)
         door = self._open_door(adopted)
         names = ", ".join(str(listener) for listener in self.listeners)
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")

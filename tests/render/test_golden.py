@@ -19,12 +19,12 @@ from svc.units.generate import render_all, write
 from svc.units.host import Host
 
 CASES = sorted(path for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name[:2].isdigit())
-# Of the bus only sockets: its service runs no process.
+# Services that stand in for sockets run no process.
 WORKERS = [
     path
     for case in CASES
     for path in sorted(case.glob("expected/*@.service"))
-    if not path.name.endswith("-bus@.service")
+    if not path.name.endswith(("-bus@.service", "-wake@.service"))
 ]
 
 

@@ -193,7 +193,7 @@ LONG = "x" * (64 * 1024 + 1)
         ("[credentials]\nA = '/etc/x/'", 'credentials.A: "/etc/x/" is no plain path'),
         ("[credentials]\n'A:B' = '/x'", '"A:B" cannot name a credential; use letters, digits'),
         ("[credentials]\n'..' = '/x'", '".." cannot name a credential'),
-        ("balance.policy = 'sticky-ip'", '"sticky-ip" comes with a later version of svc; remove it'),
+        ("balance.policy = 'sticky-cookie'", '"sticky-cookie" comes with a later version of svc; remove it'),
         ("balance.policy = 'best'", 'balance.policy: "best" is not known here; write "fair"'),
         ("balance.listeners = 65", "balance.listeners: 65 is out of range"),
         ("interface = 'cgi'", 'write "auto" or "asgi" or "wsgi"'),
@@ -273,6 +273,18 @@ def test_values_that_are_refused(tmp_path: Path, line: str, said: str) -> None:
         (PROGRAM + "limits.memory = '1G'", "MemoryMax in [service] is a limit that systemd holds"),
         (PROGRAM + "limits.lifetime = '1d'", "RuntimeMaxSec in [service] is a limit that systemd holds"),
         (PROGRAM + "limits.watchdog = 3", "limits.watchdog: would kill a `command` that does not notify"),
+        (
+            PROGRAM + "balance.policy = 'sticky-ip'",
+            'balance.policy: "sticky-ip" has a meaning only with `app`; remove it',
+        ),
+        (
+            SMALL.replace("]", ", 'unix:/run/a']") + "balance.policy = 'sticky-ip'",
+            'listen: clients of unix:/run/a have no address for policy = "sticky-ip"; remove it, or write',
+        ),
+        (
+            SMALL + "balance = {policy = 'sticky-ip', listeners = 1}",
+            'balance.listeners: policy = "sticky-ip" has one listener for each worker; write "per-worker"',
+        ),
         ("app = 'main.py'\nlisten = '0.0.0.0:1'", '"main.py" does not name an application'),
         ("app = 'main:'\nlisten = '0.0.0.0:1'", "does not name an application"),
         ("app = 'a:b()'\nlisten = '0.0.0.0:1'", "does not name an application"),
@@ -363,7 +375,22 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["svc", "a b", "-a", ".a", "a@b", "ä", "a" * 65, "a\nb", "x.service", "a.b.target", "x.slice", "a%i"],
+    [
+        "svc",
+        "a b",
+        "-a",
+        ".a",
+        "a@b",
+        "ä",
+        "a" * 65,
+        "a\nb",
+        "x.service",
+        "a.b.target",
+        "x.slice",
+        "a%i",
+        "a-bus",
+        "a-wake",
+    ],
 )
 def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
     (problem,) = refuse(tmp_path, SMALL, name)
