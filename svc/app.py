@@ -43,7 +43,7 @@ class Listen:
         return f"[{self.host}]:{self.port}" if self.family is Family.INET6 else f"{self.host}:{self.port}"
 
 
-FAIR, STICKY_IP = "fair", "sticky-ip"
+FAIR, STICKY_IP, STICKY_COOKIE = "fair", "sticky-ip", "sticky-cookie"
 
 
 @dataclass(frozen=True, slots=True)

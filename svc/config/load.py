@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from svc.app import STICKY_IP, App, Balance, Cluster, Family, Limits, Reload
+from svc.app import STICKY_COOKIE, STICKY_IP, App, Balance, Cluster, Family, Limits, Reload
 from svc.config.document import Document, Key, read
 from svc.config.problems import ConfigError, Problem, show
 from svc.config.search import AppFiles
@@ -207,11 +207,10 @@ def _policy_rules(
 ) -> Iterator[tuple[Key, str, str]]:
     """Yield what a policy cannot do."""
     policy = values.get(("balance", "policy"))
+    if "command" in given and policy in (STICKY_IP, STICKY_COOKIE):
+        yield ("balance", "policy"), f"{show(policy)} has a meaning only with `app`", "remove it"
     if policy != STICKY_IP:
         return
-    key = ("balance", "policy")
-    if "command" in given:
-        yield key, f"{show(policy)} has a meaning only with `app`", "remove it"
     paths = [str(one) for one in values.get(("", "listen"), ()) if one.family is Family.UNIX]
     if paths:
         yield (

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from svc.app import FAIR, STICKY_IP, Interface
+from svc.app import FAIR, STICKY_COOKIE, STICKY_IP, Interface
 from svc.config import values
 from svc.config.addresses import listen
 from svc.config.problems import show
@@ -179,10 +179,11 @@ SETTINGS: tuple[Setting, ...] = (
         "wanted_by = []",
     ),
     Setting(
-        "balance", "policy", values.choice(FAIR, STICKY_IP, later=("sticky-cookie",)), FAIR, '"fair"',
+        "balance", "policy", values.choice(FAIR, STICKY_IP, STICKY_COOKIE), FAIR, '"fair"',
         'How connections reach workers. "fair" gives each to the worker that has waited longest; "sticky-ip" '
         "those of one IPv4 address, or one /64 of IPv6, to the same worker, and to another only while that "
-        "one is away.",
+        'one is away; "sticky-cookie" to the worker that the cookie svc-NAME names, which the first answer '
+        "sets.",
         'policy = "sticky-ip"',
     ),
     Setting(

@@ -107,15 +107,13 @@ def boolean(value: object) -> bool:
     return value
 
 
-def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
-    """Make a parser that takes one of `words`. Those of `later` are known and come with a later version."""
+def choice(*words: str) -> Callable[[object], str]:
+    """Make a parser that takes one of `words`."""
     cure = "write " + " or ".join(f'"{word}"' for word in words)
 
     def parse(value: object) -> str:
         if isinstance(value, str) and value in words:
             return value
-        if isinstance(value, str) and value in later:
-            raise Invalid(f"{show(value)} comes with a later version of svc", f"remove it, or {cure}")
         raise Invalid(f"{show(value)} is not known here", cure)
 
     return parse

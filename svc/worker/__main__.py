@@ -13,22 +13,20 @@ from typing import NoReturn
 
 from svc import turn
 from svc.worker import (
-    accept,
     application,
-    helping,
     limits,
     listeners,
     log,
     loops,
     membership,
     notify,
+    policies,
     runtime,
     uvicorn_seam,
     wsgi,
 )
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
-from svc.worker.steering import at_random, by_address
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 LAST_WORDS_SECONDS = 0.5  # for tasks that the application left running
@@ -52,7 +50,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers the app has")
     parser.add_argument(
-        "--policy", choices=("fair", "sticky-ip"), default="fair", help="how connections reach workers"
+        "--policy", choices=policies.POLICIES, default="fair", help="how connections reach workers"
     )
     parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
     parser.add_argument(
@@ -125,13 +123,13 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         meeting = _meet(options, journal)
         if meeting is not None:
             closing.callback(meeting.leave)
-        http, helps = uvicorn_seam.Http(asgi), _help(options, taken, journal)
+        policy = policies.of(options.policy, options.name, options.slot, options.workers, journal, meeting)
+        http = uvicorn_seam.Http(policy.wrap(asgi))
+        helps = policy.helping(taken)
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )
-        # Not the surge worker: it may be alone with listeners that are new, and it will go.
-        if options.slot.isdecimal():
-            server.program = by_address if options.policy == "sticky-ip" else at_random
+        server.program, server.route = policy.program, policy.router(chosen.loop)
         replaced = chosen.loop.run_until_complete(server.serve())
         _end_tasks(chosen.loop)
     return replaced
@@ -147,19 +145,6 @@ def _meet(options: argparse.Namespace, journal: log.Journal) -> Meeting | None:
     except OSError as error:
         journal.warning(f"{directory}: {error.strerror}; connections cannot be handed over to siblings")
         return None
-
-
-def _help(
-    options: argparse.Namespace, taken: Sequence[listeners.Listener], journal: log.Journal
-) -> accept.Helping | None:
-    """Who serves whose listeners."""
-    directory = runtime.runtime_directory(options.name)
-    if options.policy == "sticky-ip" and directory is not None:
-        from svc.worker import presence, sticky  # which nobody else needs
-
-        there = presence.Presence.join(directory, options.slot, journal)
-        return sticky.StandIn(taken, options.slot, options.workers, there)
-    return helping.between(taken, options.slot, options.workers)
 
 
 def _close(chosen: loops.Loop) -> None:

@@ -8,7 +8,6 @@ thing however many siblings it has.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,6 +70,8 @@ class Presence:
 
     def watch(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
         """Call `changed` when a worker may have come or gone; end with `close`."""
+        import ctypes  # Python has no inotify of its own; only sticky-ip needs it
+
         self._loop = loop
         libc = ctypes.CDLL(None, use_errno=True)
         self._watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
 from svc.worker.connections import Adopter
+from svc.worker.cookie.router import Router
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
@@ -44,6 +46,7 @@ class Server:
     member: Member | None = None
     recycling: Recycling | None = None
     program: Callable[[int], Program] | None = None
+    route: Callable[[Callable[[socket.socket], None]], Router] | None = None
     _state: str = ""
     _replaced: bool = False
 
@@ -61,11 +64,15 @@ class Server:
             return False
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
         adopted = Adopter(self.http, self.loop.loop, self.journal)
-        line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
+        router = self.route(adopted.adopt) if self.route is not None else None
+        take = router.take if router is not None else adopted.adopt
+        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping)
         await line.join()
         if self.program is not None:
             steer(self.listeners, self.program, self.journal)
         door = self._open_door(adopted)
+        if router is not None:
+            router.open()
         names = ", ".join(str(listener) for listener in self.listeners)
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
         if self.member is not None:
@@ -81,9 +88,13 @@ class Server:
             if self.recycling is not None:
                 self._tick(ticking, CHECK_SECONDS, partial(self._recycle, self.recycling, stop))
             await stop.wait()
+            if router is not None:
+                router.withdraw()
             if door is not None:
                 door.close()
             line.leave()
+            if router is not None:
+                router.close()
             self._state = "draining, "
             self.notify.stopping(self._status())
             if self.member is not None:

@@ -193,7 +193,6 @@ LONG = "x" * (64 * 1024 + 1)
         ("[credentials]\nA = '/etc/x/'", 'credentials.A: "/etc/x/" is no plain path'),
         ("[credentials]\n'A:B' = '/x'", '"A:B" cannot name a credential; use letters, digits'),
         ("[credentials]\n'..' = '/x'", '".." cannot name a credential'),
-        ("balance.policy = 'sticky-cookie'", '"sticky-cookie" comes with a later version of svc; remove it'),
         ("balance.policy = 'best'", 'balance.policy: "best" is not known here; write "fair"'),
         ("balance.listeners = 65", "balance.listeners: 65 is out of range"),
         ("interface = 'cgi'", 'write "auto" or "asgi" or "wsgi"'),
@@ -277,6 +276,7 @@ def test_values_that_are_refused(tmp_path: Path, line: str, said: str) -> None:
             PROGRAM + "balance.policy = 'sticky-ip'",
             'balance.policy: "sticky-ip" has a meaning only with `app`; remove it',
         ),
+        (PROGRAM + "balance.policy = 'sticky-cookie'", '"sticky-cookie" has a meaning only with `app`'),
         (
             SMALL.replace("]", ", 'unix:/run/a']") + "balance.policy = 'sticky-ip'",
             'listen: clients of unix:/run/a have no address for policy = "sticky-ip"; remove it, or write',
