@@ -123,9 +123,9 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         meeting = _meet(options, journal)
         if meeting is not None:
             closing.callback(meeting.leave)
-        policy = policies.of(options.policy, options.name, options.slot, options.workers, journal, meeting)
-        http = uvicorn_seam.Http(policy.wrap(asgi))
-        helps = policy.helping(taken)
+        name, slot, workers = options.name, options.slot, options.workers
+        policy = policies.of(options.policy, name, slot, workers, taken, journal, meeting)
+        http, helps = uvicorn_seam.Http(policy.wrap(asgi)), policy.helping
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )

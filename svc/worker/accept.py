@@ -16,7 +16,7 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from svc.worker import loops
 from svc.worker.listeners import Listener
@@ -43,8 +43,8 @@ class Helping(Protocol):
     def may_take(self, listener: Listener) -> bool:
         """Whether a connection that waits at `listener` is for this worker."""
 
-    def accepted(self) -> None:
-        """The worker took a connection."""
+    def accepted(self, listener: Listener, client: Any) -> None:
+        """The worker was woken and took a connection at `listener` from this address."""
 
     def left(self) -> None:
         """The worker accepts nothing more."""
@@ -134,7 +134,12 @@ class FairLine:
         """Take one connection from the first of `listeners` that has one, and say from which."""
         waiting = _with_connections(listeners)
         return next(
-            (one for one in waiting if one.sock.fileno() not in self._paused and self._accept(one)), None
+            (
+                one
+                for one in waiting
+                if one.sock.fileno() not in self._paused and self._accept(one) is not None
+            ),
+            None,
         )
 
     def look(self) -> None:
@@ -157,13 +162,13 @@ class FairLine:
         if now - self._last < BURST_SECONDS:
             os.sched_yield()
         self._last = now
-        if self._accept(listener):
+        if (client := self._accept(listener)) is not None:
             loops.reregister(self.loop.epoll, listener.sock.fileno())
             if len(self.listeners) > 1:
                 self._served = True
                 self.loop.loop.call_soon(self._next_turn)
             if self.helping is not None:
-                self.helping.accepted()
+                self.helping.accepted(listener, client)
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
 
     def _next_turn(self) -> None:
@@ -177,22 +182,22 @@ class FairLine:
             listener.sock.setblocking(False)
         self.look()
 
-    def _accept(self, listener: Listener) -> bool:
-        """Take one connection; False when there was none to take."""
+    def _accept(self, listener: Listener) -> Any:
+        """Take one connection, and return its client's address; None when there was none to take."""
         try:
-            connection, _ = listener.sock.accept()
+            connection, client = listener.sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
-            return False  # a sibling was faster, or the client is gone already
+            return None  # a sibling was faster, or the client is gone already
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._pause(listener, error)
             else:
                 # accept(2): errors that belong to one connection's network are to be retried.
                 self.journal.warning(f"accept on listener {listener}: {error.strerror}")
-            return False
+            return None
         connection.setblocking(False)
         self.adopt(connection)
-        return True
+        return client
 
     def _pause(self, listener: Listener, error: OSError) -> None:
         fd = listener.sock.fileno()

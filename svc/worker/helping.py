@@ -73,7 +73,7 @@ class Leisure:
         """Whoever is free takes it."""
         return True
 
-    def accepted(self) -> None:
+    def accepted(self, _listener: Listener, _client: object) -> None:
         """The worker took a connection."""
         assert self._line is not None
         now = self._line.loop.loop.time()

@@ -27,6 +27,7 @@ class Fair:
 
     slot: str
     workers: int
+    listeners: Sequence[Listener]
 
     @property
     def program(self) -> Callable[[int], steering.Program] | None:
@@ -39,9 +40,10 @@ class Fair:
         """The application, with what the policy adds to its answers."""
         return app
 
-    def helping(self, listeners: Sequence[Listener]) -> Helping | None:
+    @property
+    def helping(self) -> Helping | None:
         """Whom else the worker serves."""
-        return helping.between(listeners, self.slot, self.workers)
+        return helping.between(self.listeners, self.slot, self.workers)
 
     def router(self, _loop: asyncio.AbstractEventLoop) -> Callable[[Adopt], Router] | None:
         """What looks at each accepted connection."""
@@ -52,16 +54,21 @@ class Fair:
 class StickyIp(Fair):
     """Connections from one address come to one worker's listener."""
 
-    presence: Presence
+    stand_in: StandIn
 
     @property
     def program(self) -> Callable[[int], steering.Program] | None:
         """By the client's address."""
         return steering.by_address if self.slot.isdecimal() else None
 
-    def helping(self, listeners: Sequence[Listener]) -> Helping | None:
+    @property
+    def helping(self) -> Helping | None:
         """Those whose worker is away."""
-        return StandIn(listeners, self.slot, self.workers, self.presence)
+        return self.stand_in
+
+    def wrap(self, app: Asgi) -> Asgi:
+        """Sends clients home."""
+        return self.stand_in.wrap(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,22 @@ class StickyCookie(Fair):
         return lambda adopt: Router(loop, self.cookie, self.slot, self.meeting, self.presence, adopt)
 
 
-def of(policy: str, app: str, slot: str, workers: int, journal: Journal, meeting: Meeting | None) -> Fair:
+def of(
+    policy: str,
+    app: str,
+    slot: str,
+    workers: int,
+    listeners: Sequence[Listener],
+    journal: Journal,
+    meeting: Meeting | None,
+) -> Fair:
     """The policy of this name. Without a folder where workers meet (started by hand) there is only one."""
     if policy == "fair":
-        return Fair(slot, workers)
+        return Fair(slot, workers, listeners)
     if meeting is None:
         journal.warning(f"policy {policy}: no folder to meet siblings in; serving whoever comes")
-        return Fair(slot, workers)
+        return Fair(slot, workers, listeners)
     presence = Presence.join(meeting.folder.parent, slot, journal)
     if policy == "sticky-ip":
-        return StickyIp(slot, workers, presence)
-    return StickyCookie(slot, workers, presence, meeting, name_of(app))
+        return StickyIp(slot, workers, listeners, StandIn(listeners, slot, workers, presence))
+    return StickyCookie(slot, workers, listeners, presence, meeting, name_of(app))

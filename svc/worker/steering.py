@@ -76,7 +76,8 @@ def by_address(listeners: int) -> Program:
 
 
 def place_of(address: str, listeners: int) -> int:
-    """What `by_address` returns for a client's address."""
+    """What `by_address` returns for a client's address, as Python writes it."""
+    address = address.partition("%")[0].removeprefix("::ffff:")  # of IPv4 on a dual-stack listener
     if ":" in address:
         high, low = struct.unpack(">II", socket.inet_pton(socket.AF_INET6, address)[:8])
         return _mix(_mix(high) ^ low) % listeners

@@ -1,7 +1,6 @@
 """sticky-cookie: whoever brings the cookie meets the worker that it names, as clients with a jar see it."""
 
 import http.cookiejar
-import socket
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from tests.client import load
 from tests.system import versions
 from tests.system.conftest import App
+from tests.system.test_handover import Address
 from tests.unit.worker.process import Client
 
 POLICY = '[balance]\npolicy = "sticky-cookie"\n'
@@ -122,20 +122,9 @@ def test_a_busy_worker_keeps_its_clients(sticky: App) -> None:
     assert [browser.get() for browser in clients] == [browser.cookie for browser in clients]
 
 
-class _Address(socket.socket):
-    """What Client wants to know of a listener."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.port = port
-
-    def getsockname(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-
 def raw(app: App) -> Client:
     """A client that says exactly what it sends."""
-    with _Address(app.port) as address:
+    with Address(app.port) as address:
         return Client(address)
 
 

@@ -1,10 +1,14 @@
 """sticky-ip: whoever comes from one address meets the same worker, over reloads and crashes."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from tests.client import get, load
 from tests.system import versions
 from tests.system.conftest import App
+from tests.system.test_handover import Address
+from tests.unit.worker.process import Client
 
 POLICY = '[balance]\npolicy = "sticky-ip"\n'
 CLIENTS = [f"127.0.0.{number}" for number in range(1, 41)]
@@ -90,6 +94,36 @@ def test_a_busy_worker_keeps_its_clients(app: App) -> None:
     assert waits.failed
     app.systemctl("kill", "--signal=CONT", f"app@{busy}.service")
     assert homes(app) == first
+
+
+def test_kept_connections_find_home_after_a_reload(app: App) -> None:
+    start(app)
+    first = homes(app)
+    with ExitStack() as stack:
+        address = stack.enter_context(Address(app.port))
+        kept = {client: stack.enter_context(Client(address, client)) for client in CLIENTS}
+        assert {client: worker(one) for client, one in kept.items()} == first
+        app.systemctl("reload", "app.target")
+        assert homes(app) == first  # each has learned its place
+        went = 0
+        for client, one in kept.items():
+            one.ask()
+            status, headers, body = one.answer()
+            assert status == 200
+            if body.decode().split()[1] != first[client]:
+                assert headers["connection"] == "close"
+                went += 1
+            else:
+                assert "connection" not in headers
+        assert went > 0
+
+
+def worker(client: Client) -> str:
+    """The worker of an answer on a connection that is kept."""
+    status, headers, body = client.get()
+    assert status == 200
+    assert "connection" not in headers
+    return body.decode().split()[1]
 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
