@@ -189,7 +189,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "balance", "listeners", values.whole(1, 64, auto=None, per_worker=0), None, '"auto"',
         'How many listeners share an address, from 1 to 64, or "per-worker" for one each. '
-        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each.',
+        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each, and for a `command` one.',
         "listeners = 2",
     ),
     Setting(

@@ -99,6 +99,8 @@ def listener_count(app: App, host: Host) -> int:
     if app.balance.policy == STICKY_IP:
         return workers
     if app.balance.listeners is None:
+        if app.command:
+            return 1  # most programs take one listener, and accept from no other
         return -(-workers // WORKERS_PER_LISTENER)
     return app.balance.listeners or workers
 

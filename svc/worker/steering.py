@@ -13,6 +13,7 @@ import array
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal
@@ -75,13 +76,15 @@ def by_address(listeners: int) -> Program:
     )
 
 
+@lru_cache(4096)
 def place_of(address: str, listeners: int) -> int:
     """What `by_address` returns for a client's address, as Python writes it."""
-    address = address.partition("%")[0].removeprefix("::ffff:")  # of IPv4 on a dual-stack listener
-    if ":" in address:
-        high, low = struct.unpack(">II", socket.inet_pton(socket.AF_INET6, address)[:8])
-        return _mix(_mix(high) ^ low) % listeners
-    return _mix(struct.unpack(">I", socket.inet_aton(address))[0]) % listeners
+    if "." in address:
+        address = address.removeprefix("::ffff:")  # IPv4 on a dual-stack listener
+    if ":" not in address:
+        return _mix(struct.unpack(">I", socket.inet_aton(address))[0]) % listeners
+    high, low = struct.unpack(">II", socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8])
+    return _mix(_mix(high) ^ low) % listeners
 
 
 def _mix(word: int) -> int:

@@ -109,8 +109,8 @@ class StandIn:
         client = scope.get("client")
         return (
             client is not None
-            and self.sends_home(client[0])
             and all(name != b"x-forwarded-for" for name, _ in scope["headers"])
+            and self.sends_home(client[0])
         )
 
     def left(self) -> None:

@@ -81,6 +81,12 @@ def test_a_64_of_ipv6_is_one_client(network: int, one: int, other: int) -> None:
     assert place_of(one6, 64) == place_of(other6, 64)
 
 
+def test_addresses_as_python_writes_them() -> None:
+    assert place_of("::ffff:192.0.2.1", 64) == place_of("192.0.2.1", 64)
+    assert place_of("::192.0.2.1", 64) == place_of("::1", 64)
+    assert place_of("fe80::1%eth0", 64) == place_of("fe80::2", 64)
+
+
 def test_a_listener_that_nobody_knows_yet_gets_nothing() -> None:
     with group(3) as listeners:
         attach(listeners[0], at_random(2))
