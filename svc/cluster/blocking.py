@@ -16,7 +16,7 @@ from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFaile
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from svc.cluster.message import Message
+    from svc.cluster.bus.message import Message
     from svc.cluster.scoreboard import Slot
     from svc.cluster.ticket import Ticket
 
@@ -42,12 +42,12 @@ _Job = TypeVar("_Job", bound="Callable[[], Any]")
 
 def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT) -> None:
     """Send `data` to every worker, or to every other one. Raises QueueFull."""
-    _member().broadcast_now(data, include_self, timeout)
+    _member().broadcast(data, include_self, timeout)
 
 
 def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> None:
     """Send `data` to one worker. Raises NoSuchSlot, QueueFull."""
-    _member().send_now(slot, data, timeout)
+    _member().send(slot, data, timeout)
 
 
 def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
@@ -56,7 +56,7 @@ def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
     Where the caller is the worker's only thread, messages that come meanwhile are handled: two workers may
     ask each other.
     """
-    return _member().request_now(slot, data, timeout)
+    return _member().request(slot, data, timeout)
 
 
 def on_message(handler: _Handler) -> _Handler:

@@ -112,7 +112,7 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         )
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
         os.environ["SVC_WORKERS"] = str(options.workers)
-        member = membership.join(options.name, options.slot, options.workers, bus)
+        member = membership.take_place(options.name, options.slot, options.workers, bus)
         if member is not None:
             closing.callback(member.close)
         chosen = loops.choose(journal, options.loop)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
 from svc.worker.connections import Adopter
 from svc.worker.cookie.router import Router
@@ -20,13 +19,14 @@ from svc.worker.limits import CHECK_SECONDS, Recycling
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal, adopt_logger
 from svc.worker.loops import Loop
+from svc.worker.membership import Membership
 from svc.worker.notify import Notify
 from svc.worker.steering import Program, steer
 from svc.worker.uvicorn_seam import Http
 
 STATUS_SECONDS = 5.0
 DATE_SECONDS = 1.0
-MESSAGES_SECONDS = 1.0  # for handlers of messages that still run after the drain
+MESSAGES_SECONDS = 1.0  # for messages and jobs that still run when the drain has used up its time
 SHUTDOWN_SECONDS = 2.5  # for the application's shutdown after the drain: systemd's limit is 5 s after it
 
 
@@ -43,7 +43,7 @@ class Server:
     watchdog: float | None = None
     meeting: Meeting | None = None
     helping: Helping | None = None
-    member: Member | None = None
+    member: Membership | None = None
     recycling: Recycling | None = None
     program: Callable[[int], Program] | None = None
     route: Callable[[Callable[[socket.socket], None]], Router] | None = None
@@ -99,10 +99,11 @@ class Server:
             self.notify.stopping(self._status())
             if self.member is not None:
                 self.member.drain()
+            end = self.loop.loop.time() + self.drain_seconds
             await adopted.settled()
             await Drain(self.http, self.journal, self.drain_seconds, adopted, self.meeting).run()
             if self.member is not None:
-                await self.member.leave(MESSAGES_SECONDS)
+                await self.member.leave(max(end - self.loop.loop.time(), MESSAGES_SECONDS))
             await self._shut_down(lifespan)
         return self._replaced
 

@@ -181,3 +181,15 @@ def test_an_app_without_a_bus_says_so(app: App) -> None:
     app.start(workers=1, more="[cluster]\nbus = false\n")
     assert "[cluster] bus" in ask(app, "/broadcast", data=1)["text"]
     assert ask(app, "/workers")[0][0] == 0
+
+
+def test_a_worker_joins_when_it_asks_or_when_a_message_comes(app: App) -> None:
+    app.deploy(cluster_apps.LATE)
+    app.start(workers=3)
+    assert dict(ask(app, "/joined") for _ in range(9)) == {0: False, 1: False, 2: False}
+    sender, receiver = ask(app, "/send-to-the-next")
+    for _ in range(3000):
+        joined = dict(ask(app, "/joined") for _ in range(9))
+        if joined[receiver]:
+            break
+    assert joined == {slot: slot in (sender, receiver) for slot in range(3)}

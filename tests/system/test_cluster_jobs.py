@@ -17,13 +17,11 @@ def queries(app: App) -> list[tuple[float, int]]:
     return sorted((float(stamp), int(slot)) for stamp, slot in found)
 
 
-def holder(app: App) -> int:
-    """The worker that does the jobs, by the file that `svcctl status` reads."""
-    code = (
-        "from pathlib import Path; from svc.cluster.leader import holder; print(holder(Path('/run/svc/app')))"
-    )
+def holder(app: App, job: str = "refresh") -> int:
+    """The worker that does the job, as `svcctl status` asks."""
+    code = "from svc.cluster.leader import holders; [print(one.slot, one.job) for one in holders('app')]"
     said = app.machine.run("env", "PYTHONPATH=/usr/lib/svc/python", "python3", "-c", code).stdout
-    match = re.fullmatch(r"\('(\d+)', \d+\)\n", said)
+    match = re.fullmatch(rf"(\d+) \w+\.{job}\n", said)
     assert match, said
     return int(match[1])
 

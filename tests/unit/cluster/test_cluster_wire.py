@@ -4,10 +4,10 @@ import os
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svc.cluster import memfd, values, wire
+from svc.cluster.bus import memfd, values, wire
 
 JSON = st.recursive(
     st.none()
@@ -23,12 +23,14 @@ WITH_BYTES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_comes_out_as_it_went_in(value: object) -> None:
     kind, data = values.encode(value)
     assert values.decode(kind, memoryview(data)) == value
 
 
+@settings(deadline=None)
 @given(WITH_BYTES)
 def test_bytes_anywhere_come_out_as_bytes(value: object) -> None:
     try:
@@ -56,6 +58,7 @@ def test_what_would_come_out_as_something_else_is_refused(value: object) -> None
         values.encode(value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 255), st.binary())
 def test_decoding_anything_is_a_value_or_a_value_error(kind: int, data: bytes) -> None:
     try:
@@ -71,6 +74,7 @@ FRAMES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), FRAMES)
 def test_messages_come_out_as_they_went_in(
     slot: int, incarnation: int, frames: list[tuple[int, int, int, bytes]]
@@ -81,6 +85,7 @@ def test_messages_come_out_as_they_went_in(
     assert [(f.kind, f.what, f.number, bytes(f.value)) for f in found[2]] == frames
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda more: wire.MAGIC + more))
 def test_any_datagram_is_messages_or_malformed(datagram: bytes) -> None:
     try:

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from svc.cluster import wire
-from svc.cluster.begin import Beginner
-from svc.cluster.message import Message, value_of
-from svc.cluster.wire import Frame
+from svc.cluster.bus import wire
+from svc.cluster.bus.begin import Beginner
+from svc.cluster.bus.message import Message, value_of
+from svc.cluster.bus.wire import Frame
 
 if TYPE_CHECKING:
     import asyncio

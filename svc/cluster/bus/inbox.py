@@ -13,8 +13,8 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 
-from svc.cluster import wire
-from svc.cluster.wire import Frame, Malformed
+from svc.cluster.bus import wire
+from svc.cluster.bus.wire import Frame, Malformed
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred, unix(7)
 _DESCRIPTOR = struct.Struct("@i")

@@ -5,11 +5,10 @@ import os
 import socket
 from typing import Any
 
-from svc.cluster import memfd, values, wire
+from svc.cluster.bus import memfd, values, wire
+from svc.cluster.bus.packing import pack
+from svc.cluster.bus.wire import Frame
 from svc.cluster.scoreboard import Slot
-from svc.cluster.wire import Frame
-
-_RIGHTS_SPACE = socket.CMSG_SPACE(4)
 
 
 class Message:
@@ -55,15 +54,12 @@ class Message:
         assert sock is not None
         head = wire.header(wire.OUTSIDER, self._incarnation)
         with sock, contextlib.suppress(OSError):  # the one who asked may wait no longer
-            if len(value) <= wire.INLINE:
-                sock.send(head + wire.frame(kind, what, self._number, value))
-                return
-            fd = memfd.seal(value)
+            frame, fds = pack(kind, what, self._number, value)
             try:
-                packet = head + wire.large(kind, what, self._number, len(value))
-                socket.send_fds(sock, [packet], [fd])
+                socket.send_fds(sock, [head + frame], fds)
             finally:
-                os.close(fd)
+                for fd in fds:
+                    os.close(fd)
 
 
 def slot_of(number: int) -> Slot | None:

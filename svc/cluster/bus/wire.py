@@ -14,7 +14,7 @@ All numbers are little-endian. One datagram is a header and one or more messages
 
     and for each message:
     0       4      the length of its value in bytes
-    4       1      the kind of its value: 0 JSON, 1 bytes, 2 JSON with bytes (see `svc.cluster.values`)
+    4       1      the kind of its value: 0 JSON, 1 bytes, 2 JSON with bytes (see `svc.cluster.bus.values`)
     5       1      what it is: 0 message, 1 request, 2 answer, 3 failure (the value is a text that says why)
     6       2      1 when the value is in a sealed memory file (below), else 0
     8       8      its number: counts up by one or more with each message of this incarnation

@@ -16,13 +16,17 @@ from typing import Any
 Work = Coroutine[Any, Any, Any]
 
 
+Spare = tuple["asyncio.Task[Any]", "asyncio.Future[Any]", contextvars.Context, contextvars.Context]
+"""A task that has not begun, what it waits for, its context, and a copy of that as it was."""
+
+
 class Beginner:
     """Begins coroutines in one event loop. `tasks` are those that wait for something."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._spare: tuple[asyncio.Task[Any], asyncio.Future[Any], contextvars.Context] | None = None
+        self._spare: Spare | None = None
 
     def begin(self, work: Work) -> "asyncio.Task[Any] | None":
         """Run `work` to its end or until it waits, not inside a task; return the task that goes on with it.
@@ -32,11 +36,15 @@ class Beginner:
         """
         if self._spare is None:
             self._spare = self._make()
-        task, box, context = self._spare
+        task, box, context, untouched = self._spare
         asyncio._enter_task(self.loop, task)
         try:
             waits_for = context.run(work.send, None)
-        except StopIteration as ended:
+        except BaseException as ended:
+            if context != untouched:
+                self.close()  # the next one must not see what this one has set
+            if not isinstance(ended, StopIteration):
+                raise
             self.value = ended.value
             return None
         finally:
@@ -54,10 +62,10 @@ class Beginner:
             self._spare[0].cancel()
         self._spare = None
 
-    def _make(self) -> "tuple[asyncio.Task[Any], asyncio.Future[Any], contextvars.Context]":
+    def _make(self) -> Spare:
         context = contextvars.copy_context()
         box = self.loop.create_future()
-        return self.loop.create_task(_carry_on(box), context=context), box, context
+        return self.loop.create_task(_carry_on(box), context=context), box, context, context.copy()
 
 
 async def _carry_on(box: "asyncio.Future[tuple[Work, Any]]") -> Any:

@@ -1,7 +1,7 @@
 """Values that travel between workers: what JSON has, and bytes. No pickle: a value is never code.
 
-A value is encoded as one of three kinds (the numbers are part of the wire format, see `svc.cluster.wire`).
-Pure.
+A value is encoded as one of three kinds (the numbers are part of the wire format, see
+`svc.cluster.bus.wire`). Pure.
 """
 
 import base64

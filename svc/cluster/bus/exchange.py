@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from svc.cluster import wire
+from svc.cluster.bus import wire
+from svc.cluster.bus.message import value_of
 from svc.cluster.errors import RequestFailed
-from svc.cluster.message import value_of
 
 _ANCILLARY = 2  # descriptors that an answer may bring
 
