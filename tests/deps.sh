@@ -44,6 +44,7 @@ missing_packages() {
     if test "$WANTED" = bench; then
         command -v npm >/dev/null || echo npm
         command -v taskset >/dev/null || echo util-linux
+        command -v redis-server >/dev/null || echo redis-server
     fi
     while read -r module package; do
         $PYTHON -c "import $module" 2>/dev/null || echo "$package"
