@@ -54,9 +54,7 @@ class Member:
 
     def _open(self, queue: socket.socket) -> None:
         where, chance = self.place, random.SystemRandom()
-        words = where.record.words
-        marks = scoreboard.MARK_INCARNATION, scoreboard.REFUSED
-        self._inbox = Inbox(queue, words, *marks, self._take)
+        self._inbox = Inbox(queue, where.record.words, self.handlers.take)
         self.handlers.refuse = self._inbox.refuse
         number = wire.SURGE if where.slot == "surge" else where.slot
         folder, receivers = Path(queue.getsockname()).parent, Receivers(where.slots, where.record)
@@ -85,7 +83,7 @@ class Member:
         self.handlers.beginner = Beginner(loop)
         if self._inbox is not None:
             self._post.outbox.use(loop)
-            loop.add_reader(self._inbox.sock, self._inbox.read, TURN)
+            loop.add_reader(self._inbox.sock, self._inbox.read, TURN, False)
         self.jobs.attach(loop)
 
     def detach(self) -> None:
@@ -163,10 +161,6 @@ class Member:
         if self.place.alone and self.loop is None:
             self._pump()
 
-    def _take(self, slot: int, incarnation: int, frame: wire.Frame, fds: list[int]) -> None:
-        self.place.record.words[scoreboard.RECEIVED] += 1
-        self.handlers.take(slot, incarnation, frame, fds)
-
     # -- jobs ---------------------------------------------------------------------------------
 
     def add_job(self, function: Callable[[], Any], seconds: float, *, blocking: bool) -> None:
@@ -206,13 +200,19 @@ _joining = threading.Lock()
 
 def current() -> Member:
     """Return this process as a member: of its app's cluster, or else of one of its own."""
-    global _member  # noqa: PLW0603 - a process is one member, as it is one process
-    with _joining:
-        where = place.here
-        if where is None or (where.alone and where.record.words[scoreboard.PID] != os.getpid()):
-            where, _member = alone.take_place(), None
-        if _member is None or _member.place is not where:
-            _member = Member(where)
-            if where.joined is not None:
-                where.joined(_member)
+    if _member is not None and _member.place is place.here and not _member.place.alone:
         return _member
+    with _joining:
+        return _join()
+
+
+def _join() -> Member:
+    global _member  # noqa: PLW0603 - a process is one member, as it is one process
+    where = place.here
+    if where is None or (where.alone and where.record.words[scoreboard.PID] != os.getpid()):
+        where, _member = alone.take_place(), None
+    if _member is None or _member.place is not where:
+        _member = Member(where)
+        if where.joined is not None:
+            where.joined(_member)
+    return _member

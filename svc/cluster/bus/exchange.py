@@ -69,8 +69,9 @@ def _read(ours: socket.socket, slot: object) -> Any:
     try:
         if not data:
             raise RequestFailed(f"worker {slot} ended before it had answered")
-        _, _, frames = wire.parse(memoryview(data))
-        frame = next(frames)
+        packet = memoryview(data)
+        wire.sender(packet)
+        frame, _ = wire.frame_at(packet, wire.HEADER_SIZE)
         value = value_of(frame, fds)
     except ValueError as error:
         raise RequestFailed(f"worker {slot} answered what cannot be read: {error}") from None

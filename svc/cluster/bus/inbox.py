@@ -11,10 +11,11 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from svc.cluster.bus import wire
 from svc.cluster.bus.wire import Frame, Malformed
+from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFUSED
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred, unix(7)
 _DESCRIPTOR = struct.Struct("@i")
@@ -31,45 +32,56 @@ keep.
 
 
 class Inbox:
-    """Reads one worker's queue. `mark` are two words that outlive the process, `refused` counts."""
+    """Reads one worker's queue. `words` are those of its record, which outlive the process."""
 
-    def __init__(self, sock: socket.socket, words: memoryview, mark: int, refused: int, take: Take) -> None:
+    def __init__(self, sock: socket.socket, words: memoryview, take: Take) -> None:
         self.sock = sock
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._take = take
         self._uid = os.geteuid()
-        self._words, self._mark, self._refused = words, mark, refused
-        self._begun = words[mark], words[mark + 1]
+        self._words = words
+        self._begun = words[MARK_INCARNATION], words[MARK_NUMBER]
         self._fresh = True
-        self._buffer = bytearray(wire.LIMIT)
-        self._view = memoryview(self._buffer)
-        self._frames: Iterator[Frame] = iter(())
+        self._buffer = memoryview(bytearray(wire.LIMIT))
+        self._datagram = self._buffer[:0]
+        self._at = 0
+        self._held = False
+        self._several = False
         self._fds: list[int] = []
         self._slot = self._incarnation = 0
-        self._held = False
         self._complained = -_COMPLAIN_SECONDS
 
-    def read(self, most: int) -> None:
-        """Begin up to `most` messages. A handler that waits in this thread may call this again."""
-        words, mark = self._words, self._mark
+    def read(self, most: int, until_empty: bool = True) -> None:
+        """Begin up to `most` messages. A handler that waits in this thread may call this again.
+
+        Without `until_empty` it returns after a datagram of one message: where few come, that there are no
+        more is cheaper to learn from the event loop.
+        """
+        words = self._words
         while most:
-            try:
-                frame = next(self._frames, None)
-            except Malformed as error:
-                self._refuse(str(error))
-                continue
-            if frame is None:
+            at = self._at
+            if at == len(self._datagram):
                 if self._held:
                     self._consume()
+                    if not (until_empty or self._several):
+                        return
                 if not self._peek():
                     return
                 continue
-            if self._fresh and self._incarnation == self._begun[0] and frame.number <= self._begun[1]:
+            self._several = at > wire.HEADER_SIZE
+            try:
+                frame, self._at = wire.frame_at(self._datagram, at)
+            except Malformed as error:
+                self._refuse(str(error))
+                continue
+            number = frame.number
+            if self._fresh and self._incarnation == self._begun[0] and number <= self._begun[1]:
                 continue  # a predecessor had begun it
             most -= 1
-            words[mark] = self._incarnation
-            words[mark + 1] = frame.number
+            words[MARK_INCARNATION] = self._incarnation
+            words[MARK_NUMBER] = number
+            words[RECEIVED] += 1
             fds, self._fds = self._fds, []
             self._take(self._slot, self._incarnation, frame, fds)
 
@@ -89,12 +101,13 @@ class Inbox:
             elif kind == socket.SCM_RIGHTS:
                 whole = len(data) - len(data) % _DESCRIPTOR.size
                 self._fds += [fd for (fd,) in _DESCRIPTOR.iter_unpack(data[:whole])]
+        self._datagram, self._at = self._buffer[:size], wire.HEADER_SIZE
         try:
             if uid != self._uid:
                 raise Malformed(f"it comes from user {uid}")
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise Malformed("it is too long")
-            self._slot, self._incarnation, self._frames = wire.parse(self._view[:size])
+            self._slot, self._incarnation = wire.sender(self._datagram)
         except Malformed as error:
             self._refuse(str(error))
         return True
@@ -102,11 +115,12 @@ class Inbox:
     def _consume(self) -> None:
         self._held = False
         self._fresh = False
-        self._close_fds()
+        if self._fds:
+            self._close_fds()
         self.sock.recv(1)  # the rest of a datagram goes with it, recv(2)
 
     def _refuse(self, why: str) -> None:
-        self._frames = iter(())
+        self._at = len(self._datagram)
         self._close_fds()
         self.refuse(why)
 
@@ -116,7 +130,7 @@ class Inbox:
 
     def refuse(self, why: str) -> None:
         """Count a message that is not taken, and say so now and then."""
-        self._words[self._refused] += 1
+        self._words[REFUSED] += 1
         now = time.monotonic()
         if now - self._complained >= _COMPLAIN_SECONDS:
             self._complained = now

@@ -40,8 +40,7 @@ Pure.
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"svc\x01"
 LIMIT = 65536
@@ -66,8 +65,7 @@ class Malformed(ValueError):
     """A datagram that is not of this format."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message of a datagram, as it is on the wire."""
 
     kind: int
@@ -87,28 +85,26 @@ def frame(kind: int, what: int, number: int, value: bytes, flags: int = 0) -> by
     return _FRAME.pack(len(value), kind, what, flags, number) + value
 
 
-def parse(datagram: memoryview) -> tuple[int, int, Iterator[Frame]]:
-    """Return the sender's slot, its incarnation and the messages. Raises Malformed, also while iterating."""
+def sender(datagram: memoryview) -> tuple[int, int]:
+    """Return the sender's slot and incarnation. Raises Malformed."""
     if len(datagram) < HEADER_SIZE + FRAME_SIZE:
         raise Malformed("shorter than any message")
     magic, slot, incarnation = _HEADER.unpack_from(datagram)
     if magic != MAGIC:
         raise Malformed("not a message of svc, or of another version")
-    return slot, incarnation, _frames(datagram)
+    return slot, incarnation
 
 
-def _frames(datagram: memoryview) -> Iterator[Frame]:
-    at, size = HEADER_SIZE, len(datagram)
-    unpack = _FRAME.unpack_from
-    while at < size:
-        if size - at < FRAME_SIZE:
-            raise Malformed("a message is cut off")
-        length, kind, what, flags, number = unpack(datagram, at)
-        at += FRAME_SIZE
-        if length > size - at:
-            raise Malformed("a value is cut off")
-        yield Frame(kind, what, flags, number, datagram[at : at + length])
-        at += length
+def frame_at(datagram: memoryview, at: int) -> tuple[Frame, int]:
+    """Return the message that begins at `at`, and where the next one does. Raises Malformed."""
+    start = at + FRAME_SIZE
+    if start > len(datagram):
+        raise Malformed("a message is cut off")
+    length, kind, what, flags, number = _FRAME.unpack_from(datagram, at)
+    end = start + length
+    if end > len(datagram):
+        raise Malformed("a value is cut off")
+    return Frame(kind, what, flags, number, datagram[start:end]), end
 
 
 def large(kind: int, what: int, number: int, length: int) -> bytes:
