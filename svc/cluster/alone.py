@@ -14,13 +14,15 @@ from svc.cluster.place import Place
 def take_place() -> Place:
     """Make this process worker 0 of 1."""
     folder = Path(tempfile.mkdtemp(prefix="svc-alone-"))
-    atexit.register(_remove, folder, os.getpid())
     (folder / "bus").mkdir()
     queue = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     queue.bind(str(folder / "bus" / "0"))
-    return place.take("0", 1, folder, queue, alone=True)
+    taken = place.take("0", 1, folder, queue, alone=True)
+    atexit.register(_remove, folder, queue, os.getpid())
+    return taken
 
 
-def _remove(folder: Path, owner: int) -> None:
+def _remove(folder: Path, queue: socket.socket, owner: int) -> None:
     if os.getpid() == owner:  # not a child that was forked
+        queue.close()
         shutil.rmtree(folder, ignore_errors=True)

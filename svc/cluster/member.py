@@ -6,6 +6,7 @@ its own.
 """
 
 import asyncio
+import atexit
 import contextlib
 import os
 import random
@@ -110,6 +111,12 @@ class Member:
             self._post.outbox.close()
         self.detach()
 
+    def close(self) -> None:
+        """Close all connections, at the end of the process."""
+        if self._inbox is not None:
+            self._post.outbox.close()
+            self._plain.close()
+
     # -- messages -----------------------------------------------------------------------------
 
     @property
@@ -213,6 +220,8 @@ def _join() -> Member:
         where, _member = alone.take_place(), None
     if _member is None or _member.place is not where:
         _member = Member(where)
+        if where.alone:
+            atexit.register(_member.close)
         if where.joined is not None:
             where.joined(_member)
     return _member

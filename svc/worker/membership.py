@@ -56,6 +56,8 @@ class Membership:
 
     def close(self) -> None:
         """Give up what is left, at the end of the process."""
+        if self._member is not None:
+            self._member.close()
         self._place.close()
 
     def _joined(self, member: "Member") -> None:

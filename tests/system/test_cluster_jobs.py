@@ -76,23 +76,3 @@ def test_plain_calls_in_a_wsgi_application(app: App) -> None:
         assert (answering, back) == (slot, asked)
     assert '"all"' in app.get("/received")
     app.machine.wait_journal("job done by")
-
-
-def test_a_node_worker_takes_part(app: App) -> None:
-    app.machine.write("/srv/webapp/talk.js", cluster_apps.NODE)
-    app.machine.write(
-        "/etc/svc/app.toml",
-        f'command = ["node", "/srv/webapp/talk.js"]\nlisten = "127.0.0.1:{app.port}"\nworkers = 2\n'
-        '[cluster]\nbus = true\n[env]\nPYTHONPATH = "/usr/lib/svc/python"\n',
-    )
-    app.systemctl("daemon-reload")
-    app.systemctl("start", "app.target")
-    for slot in (0, 1):
-        answer = json.loads(app.get(f"/ask/{slot}"))
-        assert answer["data"] == f"greetings from {slot}"
-    assert "NoSuchSlot" in json.loads(app.get("/ask/9"))["error"]
-    assert app.get("/all") == "sent"
-    assert app.get("/ask/0")  # behind the broadcast in each queue
-    assert app.get("/ask/1")
-    for _ in range(4):
-        assert {"hello": "wörld"} in json.loads(app.get("/received"))

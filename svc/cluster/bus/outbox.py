@@ -41,7 +41,7 @@ class Way(Line):
 
     def close(self) -> None:
         """Forget the connection."""
-        if self.sock is not None and self.loop is not None and self.blocked:
+        if self.sock is not None and self.loop is not None and self.blocked and not self.loop.is_closed():
             self.loop.remove_writer(self.sock)
         super().close()
 

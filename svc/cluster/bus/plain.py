@@ -68,6 +68,12 @@ class PlainPost:
                 self._send(slot, wire.REQUEST, kind, value, deadline, theirs.fileno())
             return exchange.answer_now(ours, deadline, slot, inbox, pump)
 
+    def close(self) -> None:
+        """Close all connections."""
+        for line, lock in self._lines.values():
+            with lock:
+                line.close()
+
     def _send(self, slot: Slot, what: int, kind: int, value: bytes, deadline: float, *fds: int) -> None:
         """Send a message, waiting for room until `deadline` (time.monotonic()).
 
