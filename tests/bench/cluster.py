@@ -59,11 +59,13 @@ def run(bench: Bench) -> Outcome:
         if name == OURS:
             site = peers.Site("bus", bench.port(), WORKERS + 1)
             with installed.serving(machine, site) as svc:
-                waits, rate = _figures(functools.partial(_asked, site))
+                measure = functools.partial(_asked, site)
+                waits = _waits(measure)
                 used = _pss(svc.pids())
+                rate = _rate(measure)
             samples.add(name, "memory", used - _without(machine, bench.port()))
         else:
-            waits, rate = _figures(others[name])
+            waits, rate = _waits(others[name]), _rate(others[name])
         p50, p99 = (1000 * percentile(sorted(waits), percent) for percent in (50, 99))
         samples.add(name, "p50", p50)
         samples.add(name, "p99", p99)
@@ -100,16 +102,19 @@ def goals(samples: Samples) -> list[Goal]:
     return [goal for goal in found if goal.figure.values]
 
 
-def _figures(measure: Measure) -> tuple[list[float], float]:
-    """Return how long each message took until the last worker had it, in seconds, and messages a second."""
-    spaced = measure(SPACED, PAUSE)
-    waits = [
-        (max(times) - sent) / 1e9
-        for sent, *times in zip(spaced["sent"], *_whole(spaced, SPACED), strict=True)
-    ]
-    at_once = measure(AT_ONCE, 0.0)
-    last = max(times[-1] for times in _whole(at_once, AT_ONCE))
-    return waits, AT_ONCE / ((last - at_once["sent"][0]) / 1e9)
+def _waits(measure: Measure) -> list[float]:
+    """Return how long each message took until the last worker had it, in seconds."""
+    found = measure(SPACED, PAUSE)
+    received = _whole(found, SPACED)
+    return [(max(times) - sent) / 1e9 for sent, *times in zip(found["sent"], *received, strict=True)]
+
+
+def _rate(measure: Measure) -> float:
+    """Return how many messages a second one sender gets rid of, until the last worker has the last."""
+    found = measure(AT_ONCE, 0.0)
+    first: int = found["sent"][0]
+    last = max(times[-1] for times in _whole(found, AT_ONCE))
+    return AT_ONCE / ((last - first) / 1e9)
 
 
 def _whole(found: dict[str, Any], count: int) -> list[list[int]]:

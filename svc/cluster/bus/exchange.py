@@ -78,6 +78,6 @@ def _read(ours: socket.socket, slot: object) -> Any:
     finally:
         for fd in fds:
             os.close(fd)
-    if frame.what != wire.ANSWER:
+    if frame[1] != wire.ANSWER:
         raise RequestFailed(f"worker {slot} could not answer: {value}")
     return value

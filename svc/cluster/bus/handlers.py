@@ -42,12 +42,28 @@ class Handlers:
 
     def take(self, slot: int, incarnation: int, frame: Frame, fds: list[int]) -> None:
         """Begin the handlers of one message. Nothing that they raise comes out of here."""
+        _, what, _, number, _ = frame
+        if what != wire.MESSAGE or fds:
+            self._take_with(slot, incarnation, frame, fds)
+            return
+        try:
+            data = value_of(frame, fds)
+        except ValueError as error:
+            self.refuse(str(error))
+            return
+        message = Message(data, slot, incarnation, number)
+        for function, blocking in self.functions:
+            self._begin(function, blocking, message)
+
+    def _take_with(self, slot: int, incarnation: int, frame: Frame, fds: list[int]) -> None:
+        """Begin the handlers of one that came with descriptors."""
+        _, what, _, number, _ = frame
         answer_to = None
         try:
-            if frame.what not in (wire.MESSAGE, wire.REQUEST):
-                raise ValueError(f"{frame.what} is nothing that a worker takes")
+            if what not in (wire.MESSAGE, wire.REQUEST):
+                raise ValueError(f"{what} is nothing that a worker takes")
             data = value_of(frame, fds)
-            if frame.what == wire.REQUEST:
+            if what == wire.REQUEST:
                 if not fds:
                     raise ValueError("a request came without a socket for its answer")
                 answer_to = socket.socket(fileno=fds.pop())
@@ -58,7 +74,7 @@ class Handlers:
         finally:
             while fds:
                 os.close(fds.pop())
-        message = Message(data, slot, incarnation, frame.number, answer_to)
+        message = Message(data, slot, incarnation, number, answer_to)
         if answer_to is None:
             for function, blocking in self.functions:
                 self._begin(function, blocking, message)

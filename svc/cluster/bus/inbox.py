@@ -19,7 +19,10 @@ from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFU
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred, unix(7)
 _DESCRIPTOR = struct.Struct("@i")
-_FLAGS = socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+# Plain numbers: the operators of the enumeration that these are would take longer than the rest of a message.
+_FLAGS = int(socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+_CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_SOL_SOCKET, _SCM_CREDENTIALS, _SCM_RIGHTS = socket.SOL_SOCKET, socket.SCM_CREDENTIALS, socket.SCM_RIGHTS
 _ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(2 * _DESCRIPTOR.size)
 _COMPLAIN_SECONDS = 60.0
 
@@ -41,7 +44,7 @@ class Inbox:
         self._take = take
         self._uid = os.geteuid()
         self._words = words
-        self._begun = words[MARK_INCARNATION], words[MARK_NUMBER]
+        self._begun = -1
         self._fresh = True
         self._buffer = memoryview(bytearray(wire.LIMIT))
         self._datagram = self._buffer[:0]
@@ -75,14 +78,15 @@ class Inbox:
             except Malformed as error:
                 self._refuse(str(error))
                 continue
-            number = frame.number
-            if self._fresh and self._incarnation == self._begun[0] and number <= self._begun[1]:
+            number = frame[3]
+            if number <= self._begun:
                 continue  # a predecessor had begun it
             most -= 1
-            words[MARK_INCARNATION] = self._incarnation
             words[MARK_NUMBER] = number
             words[RECEIVED] += 1
-            fds, self._fds = self._fds, []
+            fds = self._fds
+            if fds:
+                self._fds = []
             self._take(self._slot, self._incarnation, frame, fds)
 
     def _peek(self) -> bool:
@@ -94,27 +98,42 @@ class Inbox:
         self._held = True
         uid = -1
         for level, kind, data in ancillary:
-            if level != socket.SOL_SOCKET:
+            if level != _SOL_SOCKET:
                 continue
-            if kind == socket.SCM_CREDENTIALS:
+            if kind == _SCM_CREDENTIALS:
                 uid = _CREDENTIALS.unpack(data)[1]
-            elif kind == socket.SCM_RIGHTS:
+            elif kind == _SCM_RIGHTS:
                 whole = len(data) - len(data) % _DESCRIPTOR.size
                 self._fds += [fd for (fd,) in _DESCRIPTOR.iter_unpack(data[:whole])]
         self._datagram, self._at = self._buffer[:size], wire.HEADER_SIZE
         try:
             if uid != self._uid:
                 raise Malformed(f"it comes from user {uid}")
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & _CUT_OFF:
                 raise Malformed("it is too long")
-            self._slot, self._incarnation = wire.sender(self._datagram)
+            self._slot, incarnation = wire.sender(self._datagram)
         except Malformed as error:
             self._refuse(str(error))
+            return True
+        if self._fresh:
+            self._find_mark(incarnation)
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            words = self._words
+            if words[MARK_INCARNATION] != incarnation:
+                words[MARK_NUMBER] = 0  # first: a number must never stand beside another's incarnation
+                words[MARK_INCARNATION] = incarnation
         return True
+
+    def _find_mark(self, incarnation: int) -> None:
+        """Find out what a predecessor had begun of the first datagram, if anything."""
+        words = self._words
+        self._begun = words[MARK_NUMBER] if words[MARK_INCARNATION] == incarnation else -1
 
     def _consume(self) -> None:
         self._held = False
-        self._fresh = False
+        if self._fresh:
+            self._fresh, self._begun = False, -1
         if self._fds:
             self._close_fds()
         self.sock.recv(1)  # the rest of a datagram goes with it, recv(2)

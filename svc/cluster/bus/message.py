@@ -14,16 +14,23 @@ from svc.cluster.scoreboard import Slot
 class Message:
     """What another worker sent: `data`, and `sender`, its slot (None when that was no worker)."""
 
-    __slots__ = ("_answer_to", "_incarnation", "_number", "data", "sender")
+    __slots__ = ("_answer_to", "_incarnation", "_number", "_sender", "data")
 
     def __init__(
-        self, data: Any, sender: int, incarnation: int, number: int, answer_to: socket.socket | None
+        self, data: Any, sender: int, incarnation: int, number: int, answer_to: socket.socket | None = None
     ) -> None:
         self.data = data
-        self.sender: Slot | None = slot_of(sender) if sender >= wire.OUTSIDER else sender
+        self._sender = sender
         self._incarnation = incarnation
         self._number = number
         self._answer_to = answer_to
+
+    @property
+    def sender(self) -> Slot | None:
+        """The slot of the sender; None when that was no worker."""
+        if self._sender == wire.SURGE:
+            return "surge"
+        return None if self._sender == wire.OUTSIDER else self._sender
 
     @property
     def id(self) -> str:
@@ -62,21 +69,15 @@ class Message:
                     os.close(fd)
 
 
-def slot_of(number: int) -> Slot | None:
-    """Return the slot that a number on the wire stands for."""
-    if number == wire.SURGE:
-        return "surge"
-    return None if number == wire.OUTSIDER else number
-
-
 def value_of(frame: Frame, fds: list[int]) -> Any:
     """Return a message's value; its memory file is taken out of `fds`. Raises ValueError."""
-    if not frame.flags & wire.IN_MEMFD:
-        return values.decode(frame.kind, frame.value)
-    if not fds or len(frame.value) != 8:
+    kind, _, flags, _, value = frame
+    if not flags & wire.IN_MEMFD:
+        return values.decode(kind, value)
+    if not fds or len(value) != 8:
         raise ValueError("a large value came without its memory file")
     fd = fds.pop(0)
     try:
-        return values.decode(frame.kind, memfd.read(fd, int.from_bytes(frame.value, "little")))
+        return values.decode(kind, memfd.read(fd, int.from_bytes(value, "little")))
     finally:
         os.close(fd)

@@ -19,7 +19,8 @@ KEY = "$bytes"
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=True)
 _encode = _encoder.encode
-_decode = json.JSONDecoder().raw_decode
+_decoder = json.JSONDecoder()
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # what decode() itself calls
 
 
 def _bytes_of(found: dict[str, Any]) -> object:
@@ -28,7 +29,7 @@ def _bytes_of(found: dict[str, Any]) -> object:
     return found
 
 
-_decode_with_bytes = json.JSONDecoder(object_hook=_bytes_of).raw_decode
+_decoder_with_bytes = json.JSONDecoder(object_hook=_bytes_of)
 
 
 def encode(value: object) -> tuple[int, bytes]:
@@ -45,19 +46,18 @@ def encode(value: object) -> tuple[int, bytes]:
 def decode(kind: int, data: "bytes | memoryview") -> Any:
     """Return the value. Raises ValueError when `data` is not of this kind."""
     if kind == JSON:
-        return _whole(_decode(text := str(data, "utf-8")), text)
+        text = str(data, "utf-8")
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        # Another language may have put white space around it.
+        return value if end == len(text) else _decoder.decode(text)
     if kind == BYTES:
         return bytes(data)
     if kind == JSON_WITH_BYTES:
-        return _whole(_decode_with_bytes(text := str(data, "utf-8")), text)
+        return _decoder_with_bytes.decode(str(data, "utf-8"))
     raise ValueError(f"{kind} is no kind of value")
-
-
-def _whole(found: tuple[Any, int], text: str) -> Any:
-    value, end = found
-    if end != len(text):
-        raise ValueError(f"something follows the JSON value at {end}")
-    return value
 
 
 def _without_bytes(value: object) -> object:

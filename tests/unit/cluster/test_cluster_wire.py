@@ -1,5 +1,6 @@
 """Values and the wire format: what goes in comes out, and nothing that comes in can do harm."""
 
+import json
 import os
 import struct
 
@@ -91,7 +92,7 @@ def test_messages_come_out_as_they_went_in(
     datagram = wire.header(slot, incarnation) + b"".join(wire.frame(*frame) for frame in frames)
     assert wire.sender(memoryview(datagram)) == (slot, incarnation)
     found = frames_of(datagram)
-    assert [(f.kind, f.what, f.number, bytes(f.value)) for f in found] == frames
+    assert [(kind, what, number, bytes(value)) for kind, what, _, number, value in found] == frames
 
 
 @settings(deadline=None)
@@ -99,7 +100,7 @@ def test_messages_come_out_as_they_went_in(
 def test_any_datagram_is_messages_or_malformed(datagram: bytes) -> None:
     try:
         wire.sender(memoryview(datagram))
-        length = sum(wire.FRAME_SIZE + len(frame.value) for frame in frames_of(datagram))
+        length = sum(wire.FRAME_SIZE + len(value) for *_, value in frames_of(datagram))
     except wire.Malformed:
         return
     assert length == len(datagram) - wire.HEADER_SIZE
@@ -135,3 +136,11 @@ def test_a_file_without_seals_is_refused() -> None:
         memfd.read(reading, 0)
     os.close(reading)
     os.close(writing)
+
+
+def test_white_space_around_json_is_allowed() -> None:
+    for text in (b' {"a": 1}\n', b"\t[1] ", b"1\n"):
+        assert values.decode(values.JSON, text) == json.loads(text)
+    for wrong in (b"", b" ", b"1 2", b"{", b"nul", b"\xff"):
+        with pytest.raises(ValueError, match=r".+"):
+            values.decode(values.JSON, wrong)
