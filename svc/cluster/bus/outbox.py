@@ -1,11 +1,13 @@
 """Messages on their way out of an event loop.
 
-The first message of a turn of the loop goes out at once. What follows in the same turn is gathered, and
-goes out together at its end at the latest. Where a queue is full, its senders wait.
+A message goes out at once, unless one went to the same worker just before: then it is gathered with what
+follows, and goes out at the end of the loop's turn at the latest. Where a queue is full, its senders wait.
 """
 
 import asyncio
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,17 +19,20 @@ from svc.cluster.scoreboard import Slot
 GATHERED = 32768
 """The most bytes that one datagram gathers from several messages."""
 
+APART = 0.0001
+"""Messages that are further apart, in seconds, go out at once: to learn of a turn's end costs a turn."""
+
 _log = logging.getLogger("svc.cluster")
 
 
 class Way(Line):
     """A line with what waits for it."""
 
-    __slots__ = ("blocked", "gathered", "loop", "size", "turn", "waiting")
+    __slots__ = ("blocked", "gathered", "loop", "pushed", "size", "waiting")
 
     def __init__(self, folder: Path, slot: Slot) -> None:
         super().__init__(folder, slot)
-        self.turn = -1
+        self.pushed = -math.inf  # when a message left at once, time.monotonic()
         self.gathered: list[bytes] = []
         self.size = 0
         self.blocked = False
@@ -54,8 +59,7 @@ class Outbox:
         self._header = header
         self._lines: dict[Slot, Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turn = 0
-        self._touched: list[Way] = []
+        self._gathering: list[Way] = []
 
     def use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work with `loop` from now on."""
@@ -77,36 +81,34 @@ class Outbox:
         open until then. Raises NoSuchSlot.
         """
         if not line.blocked:
-            if line.turn != self._turn:
-                line.turn = self._turn
-                if not self._touched:
-                    self._begin_turn()
-                self._touched.append(line)
+            if fds or len(message) > GATHERED:
                 if self._flush(line) and line.push(self._header + message, fds):
                     return None
-            elif not fds and line.size + len(message) <= GATHERED:
-                line.gather(message)
+            elif not line.gathered and (now := time.monotonic()) - line.pushed > APART:
+                line.pushed = now
+                if line.push(self._header + message):
+                    return None
+            elif line.size + len(message) <= GATHERED or self._flush(line):
+                self._gather(line, message)
                 return None
-            elif self._flush(line):
-                if not fds and len(message) <= GATHERED:
-                    line.gather(message)
-                    return None
-                if line.push(self._header + message, fds):
-                    return None
             self._block(line)
         assert self._loop is not None
         sent: asyncio.Future[None] = self._loop.create_future()
         line.waiting.append((message, fds, sent))
         return sent
 
-    def _begin_turn(self) -> None:
-        assert self._loop is not None
-        self._loop.call_soon(self._end_turn)
+    def _gather(self, line: Way, message: bytes) -> None:
+        """Keep a message for the next datagram, which leaves at the end of the loop's turn at the latest."""
+        if not line.gathered:
+            if not self._gathering:
+                assert self._loop is not None
+                self._loop.call_soon(self._end_turn)
+            self._gathering.append(line)
+        line.gather(message)
 
     def _end_turn(self) -> None:
-        self._turn += 1
-        touched, self._touched = self._touched, []
-        for line in touched:
+        gathering, self._gathering = self._gathering, []
+        for line in gathering:
             if line.gathered and not line.blocked:
                 try:
                     if not self._flush(line):
@@ -202,7 +204,7 @@ class Outbox:
         for line in self._lines.values():
             line.close()
         self._lines.clear()
-        self._touched.clear()
+        self._gathering.clear()
 
 
 async def settled(waiting: "Mapping[asyncio.Future[None], Slot]", timeout: float) -> list[Slot]:
