@@ -13,14 +13,14 @@ class Receivers:
     def __init__(self, slots: int, own: Record) -> None:
         self._slots = slots
         self._own = own
+        self._all: list[Slot] = [*range(slots)]
+        self._others: list[Slot] = [slot for slot in self._all if slot != own.slot]
 
     def all(self, *, include_self: bool) -> list[Slot]:
         """Return those that a broadcast goes to."""
-        found: list[Slot] = [*range(self._slots)]
-        if self._own.says("surge"):
-            found.append("surge")
-        if not include_self and self._own.slot in found:
-            found.remove(self._own.slot)
+        found = self._all if include_self else self._others
+        if self._own.says("surge") and (include_self or self._own.slot != "surge"):
+            return [*found, "surge"]
         return found
 
     def check(self, slot: Slot) -> None:
