@@ -86,10 +86,11 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What workers share. `bus` says whether each gets a queue for messages, None for the default of its
-    kind.
+    kind; `cache` is in bytes.
     """
 
     bus: bool | None = None
+    cache: int = 64 << 20
 
 
 # A directive that is passed through: its name and its value, as they stand in the unit.

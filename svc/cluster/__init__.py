@@ -27,17 +27,21 @@ the format of `svc.cluster.bus.wire`; values are what JSON has, and bytes.
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from svc.cluster.bus.message import Message
+    from svc.cluster.caching import Cache
     from svc.cluster.member import Member
     from svc.cluster.scoreboard import Slot, Worker
     from svc.cluster.ticket import Ticket
 
+    cache: Cache
+
 __all__ = [
+    "CacheError",
     "ClusterError",
     "Message",
     "NoSuchSlot",
@@ -45,6 +49,7 @@ __all__ = [
     "RequestFailed",
     "Worker",
     "broadcast",
+    "cache",
     "every",
     "lock",
     "on_message",
@@ -218,5 +223,6 @@ def __getattr__(name: str) -> Any:
 _LATER = {
     "Message": "svc.cluster.bus.message",
     "Worker": "svc.cluster.scoreboard",
+    "cache": "svc.cluster.caching",
 }
 """What is imported when it is first asked for."""

@@ -11,21 +11,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from svc.cluster import TIMEOUT, _member, owner, worker, workers
-from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from svc.cluster.bus.message import Message
+    from svc.cluster.caching import BlockingCache
     from svc.cluster.scoreboard import Slot
     from svc.cluster.ticket import Ticket
 
+    cache: BlockingCache
+
 __all__ = [
+    "CacheError",
     "ClusterError",
     "NoSuchSlot",
     "QueueFull",
     "RequestFailed",
     "broadcast",
+    "cache",
     "every",
     "lock",
     "on_message",
@@ -110,3 +115,12 @@ class lock:
         ticket: Ticket = self._mine.ticket
         del self._mine.ticket
         ticket.leave()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cache":
+        from importlib import import_module
+
+        found = globals()["cache"] = import_module("svc.cluster.caching").blocking_cache
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

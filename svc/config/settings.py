@@ -237,7 +237,7 @@ SETTINGS: tuple[Setting, ...] = (
         "requests = 10000",
     ),
     Setting(
-        "limits", "memory", values.size(values.SMALLEST_WORKER, values.LARGEST_WORKER), 0, "false",
+        "limits", "memory", values.size(values.SMALLEST_WORKER, values.LARGEST_WORKER, off=True), 0, "false",
         "At which resident size a worker is replaced, in the same way: bytes, or a size such as \"512M\" or "
         "\"2G\". Only for `app`.",
         'memory = "512M"',
@@ -255,10 +255,10 @@ SETTINGS: tuple[Setting, ...] = (
         "bus = true",
     ),
     Setting(
-        "cluster", "cache", _later, None, "",
-        "The size of the cache that the workers share.",
-        'cache = "64M"',
-        later="the cluster API",
+        "cluster", "cache", values.size(1 << 20, 1 << 40), 64 << 20, '"64M"',
+        "How large the cache may become that the workers share: bytes, or \"64M\", \"1G\". It is "
+        "kept in memory, and takes none before it is used. What was set longest ago makes room.",
+        'cache = "256M"',
     ),
     Setting(
         "cluster", "url", _later, None, "",

@@ -160,33 +160,6 @@ def _is_off(value: object) -> bool:
     return value is False or (value == 0 and isinstance(value, int | float))
 
 
-def size(low: int, high: int) -> Callable[[object], int]:
-    """Make a parser for a size from `low` to `high` bytes; 0 and false stand for none.
-
-    Strings have the suffixes that systemd's MemoryMax= has, systemd.resource-control(5): K, M, G and T to the
-    base of 1024.
-    """
-    shift = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-    def parse(value: object) -> int:
-        if _is_off(value):
-            return 0
-        if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,16}) ?([KMGT]?)", value)):
-            count = int(found[1]) << shift[found[2]]
-        elif isinstance(value, int) and not isinstance(value, bool):
-            count = value
-        else:
-            raise Invalid(f"{show(value)} is not a size", 'write a size such as "512M" or "2G"')
-        if not low <= count <= high:
-            raise Invalid(
-                f"{show(value)} is out of range",
-                f'write a size from "{low >> 20}M" on, such as "512M" or "2G", or false for none',
-            )
-        return count
-
-    return parse
-
-
 def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Callable[[object], float]:
     """Make a parser for a time from `low` to `high` seconds; with `off`, 0 and false stand for none.
 
@@ -216,6 +189,39 @@ def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Cal
         return round(float(span), 3)
 
     return parse
+
+
+def size(low: int, high: int, *, off: bool = False) -> Callable[[object], int]:
+    """Make a parser for a size from `low` to `high` bytes; with `off`, 0 and false stand for none.
+
+    Strings have the suffixes that systemd's MemoryMax= has, systemd.resource-control(5): K, M, G and T to the
+    base of 1024.
+    """
+    hint = f'write a size from {show_size(low)} to {show_size(high)}, such as "64M" or "1G"'
+    hint += ", or false for none" if off else ""
+
+    def parse(value: object) -> int:
+        if off and _is_off(value):
+            return 0
+        if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,16}) ?([KMGT]?)", value)):
+            count = int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            count = value
+        else:
+            raise Invalid(f"{show(value)} is not a size", hint)
+        if not low <= count <= high:
+            raise Invalid(f"{show(value)} is out of range", hint)
+        return count
+
+    return parse
+
+
+def show_size(size: int) -> str:
+    """Return a size as `size` reads it, as short as it can be."""
+    steps = 0
+    while steps < 4 and size and not size % 1024:
+        size, steps = size // 1024, steps + 1
+    return f"{size}{' KMGT'[steps].strip()}"
 
 
 def app(value: object) -> str:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from svc import turn
-from svc.app import FAIR, STICKY_IP, App, Family, Interface, Listen
+from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface, Listen
 from svc.units import escape
 from svc.units.host import Host
 
@@ -191,7 +191,9 @@ def _environment(app: App, host: Host) -> list[str]:
     if app.app:
         own["PYTHONPATH"] = ":".join(filter(None, [own.get("PYTHONPATH"), host.library]))
     assignments = [escape.environment(name, value) for name, value in own.items()]
-    # A worker of svc tells its application by itself; %i is the slot.
+    if app.cluster.cache != Cluster().cache:
+        assignments.append(f"SVC_CACHE_SIZE={app.cluster.cache}")
+    # A worker of svc tells its application the rest by itself; %i is the slot.
     if app.app:
         return assignments
     return [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i", f"SVC_WORKERS={worker_count(app, host)}"]

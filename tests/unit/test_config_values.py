@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from svc.app import App, Balance, Family, Interface, Limits, Listen, Reload
+from svc.app import App, Balance, Cluster, Family, Interface, Limits, Listen, Reload
 from svc.config import AppFiles, ConfigError, load, warnings
 from svc.config.problems import Problem
 from svc.config.settings import SECTIONS, SETTINGS, Setting
@@ -135,6 +135,10 @@ def test_a_command(tmp_path: Path) -> None:
         ("limits.memory = 0", "limits", Limits()),
         ('limits.lifetime = "30d"', "limits", Limits(lifetime=30 * 86400)),
         ("limits.lifetime = 0", "limits", Limits()),
+        ('cluster.cache = "64M"', "cluster", Cluster()),
+        ('cluster.cache = "2G"', "cluster", Cluster(cache=2 << 30)),
+        ('cluster.cache = "1024K"', "cluster", Cluster(cache=1 << 20)),
+        ("cluster.cache = 5000000", "cluster", Cluster(cache=5_000_000)),
     ],
 )
 def test_values_that_are_taken(tmp_path: Path, line: str, field: str, value: object) -> None:
@@ -174,9 +178,9 @@ LONG = "x" * (64 * 1024 + 1)
         ("reload.batch = '0%'", 'reload.batch: "0%" is no batch'),
         ("reload.batch = '101%'", "is no batch"),
         ("reload.canary = '/x'", "`canary` comes with a later version of svc (canary requests); remove it"),
-        ("limits.memory = 512", 'limits.memory: 512 is out of range; write a size from "16M" on'),
+        ("limits.memory = 512", 'limits.memory: 512 is out of range; write a size from 16M to 1024T, such as'),
         ("limits.memory = '2000T'", "is out of range"),
-        ("limits.memory = '512MB'", '"512MB" is not a size; write a size such as "512M"'),
+        ("limits.memory = '512MB'", '"512MB" is not a size; write a size from 16M to 1024T, such as'),
         ("limits.memory = '1.5G'", "is not a size"),
         ("limits.memory = true", "limits.memory: true is not a size"),
         ("limits.memory = 1e9", "is not a size"),
@@ -187,6 +191,13 @@ LONG = "x" * (64 * 1024 + 1)
         ("limits.lifetime = '366d'", "is out of range"),
         ("limits.lifetime = true", "limits.lifetime: true is not a time"),
         ("[cluster]\nurl = 'x'", "`url` comes with a later version of svc (the cluster API); remove it"),
+        ("cluster.cache = '1023K'", 'cluster.cache: "1023K" is out of range; write a size from 1M to 1T'),
+        ("cluster.cache = '2T'", 'is out of range; write a size from 1M to 1T, such as "64M" or "1G"'),
+        ("cluster.cache = '64MB'", 'cluster.cache: "64MB" is not a size'),
+        ("cluster.cache = '1.5G'", "is not a size"),
+        ("cluster.cache = -1", "is out of range"),
+        ("cluster.cache = true", "cluster.cache: true is not a size"),
+        ("cluster.cache = 1e9", "is not a size"),
         ("[credentials]\nA = 'x'", 'credentials.A: "x" is not an absolute path'),
         ("[credentials]\nA = '/etc/../x'", 'credentials.A: "/etc/../x" is no plain path'),
         ("[credentials]\nA = '/etc//x'", 'credentials.A: "/etc//x" is no plain path'),
