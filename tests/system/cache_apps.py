@@ -82,3 +82,25 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
     return [answer]
 """
+
+# The users of a service: the database is asked when there is no count that is young enough, by one worker
+# for all; each query is a line of the journal.
+USERS = """
+import asyncio, json, time
+from svc import cluster
+
+async def count_users():
+    began = time.monotonic()
+    await asyncio.sleep(0.05)  # the database
+    print(f"query at {{began:.3f}} by {{cluster.worker.slot}}", flush=True)
+    return began
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    asked = time.monotonic()
+    users = await cluster.cache.get_or_compute("users", count_users, ttl={period})
+    answer = json.dumps([cluster.worker.slot, asked, users]).encode()
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": answer}})
+"""

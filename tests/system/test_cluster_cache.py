@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -209,3 +211,31 @@ def test_without_lmdb_the_error_names_it_and_the_app_serves_on(app: App) -> None
         assert answer["error"] == "CacheError"
         assert "/opt/svc-venv/bin/python -m pip install lmdb" in answer["text"]
     assert len(app.pids()) == 1
+
+
+def test_users_are_counted_once_a_period_and_every_worker_has_the_newest_count(app: App) -> None:
+    period = 1.0
+    app.deploy(cache_apps.USERS.format(period=period))
+    app.start(workers=6)
+    with load(app.url, connections=6, keep_alive=False, keep_bodies=True, think=0.002) as clients:
+        clients.wait(500)
+        app.systemctl("reload", "app.target")
+        clients.wait(500)
+        kill(app, 2)
+        clients.wait(500)
+    seen = clients.stop()
+    assert seen.failed <= 6, seen.table()  # what the killed worker had taken
+    answers = [json.loads(record.body) for record in seen.records if not record.failed]
+    assert {slot for slot, _, _ in answers} >= set(range(6))
+    queries = sorted({float(stamp) for stamp in QUERY.findall(app.machine.journal(output="cat"))})
+    # The value lives for a period from when it was stored, so no two queries are closer.
+    assert all(after - before >= period for before, after in pairwise(queries)), queries
+    assert len(queries) <= (queries[-1] - queries[0]) / period + 1
+    assert {round(users, 3) for _, _, users in answers} <= set(queries)
+    # Who asked after a query had been stored has its count: no worker goes on with an older one.
+    for slot, asked, users in answers:
+        newest = max((query for query in queries if query + period <= asked), default=0.0)
+        assert round(users, 3) >= newest, (slot, asked, users)
+
+
+QUERY = re.compile(r"query at ([\d.]+) by \d")
