@@ -64,7 +64,8 @@ install: install-check
 	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
 	install -m 644 packaging/svc.catalog "$(DESTDIR)$(CATALOG_DIR)/"
 	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
-	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules "$(DESTDIR)$(DOCDIR)/"
+	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules \
+		packaging/examples/flask_login.py packaging/examples/starlette_login.py "$(DESTDIR)$(DOCDIR)/"
 	@$(tell_systemd)
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svc.cluster import ofd, slots
-from svc.cluster.slots import CAPACITY, SURGES, Slot
+from svc.cluster.slots import CAPACITY, SURGE_NAMES, SURGES, Slot
 
 NAME = "scoreboard-1"  # its layout's version: workers of two versions of svc meet during an upgrade
 RECORD = 512
 _SIZE = RECORD * (CAPACITY + SURGES)
 _GENERATION = slice(128, 256)
+_NO_MORE_SURGES = bytes(8 * (SURGES - 1))
 
 STATES = ("", "starting", "ready", "draining")
 
@@ -62,6 +63,7 @@ class Record:
             raise
         self._all = memoryview(self._map).cast("Q")
         self.words = self._all[start // 8 : (start + RECORD) // 8]
+        self._more_surges = self._all[_start(SURGE_NAMES[1]) // 8 + STATE :: RECORD // 8]
         self._map[start + _GENERATION.start : start + _GENERATION.stop] = _text(generation)
         words = self.words
         for word in range(PID, REFUSED + 1):  # the mark stays: it tells what the predecessor had begun
@@ -87,6 +89,13 @@ class Record:
         """Return what another worker last said of itself; "" when it ended in good order, or never began."""
         return STATES[self._all[_start(slot) // 8 + STATE]]
 
+    def surges(self) -> list[Slot]:
+        """Return the surge workers that are there: in most moments none, which is found out at once."""
+        found: list[Slot] = ["surge"] if self.says("surge") else []
+        if self._more_surges.tobytes() != _NO_MORE_SURGES:
+            found += filter(self.says, SURGE_NAMES[1:])
+        return found
+
     def away(self, slot: Slot) -> float:
         """Return for how many seconds another worker has not been there; 0 while it runs."""
         if slot == self.slot or ofd.is_locked(self._fd, _start(slot)):
@@ -98,6 +107,7 @@ class Record:
         """Give the record up."""
         self.state("")
         self.words.release()
+        self._more_surges.release()
         self._all.release()
         self._map.close()
         os.close(self._fd)

@@ -3,8 +3,6 @@
 A number from 0 on, or "surge", "surge-2", … for the extra workers of a rollout.
 """
 
-from svc.cluster import wire
-
 Slot = int | str
 
 SURGES = 64
@@ -15,9 +13,6 @@ CAPACITY = 1024
 
 SURGE_NAMES = ("surge", *(f"surge-{number}" for number in range(2, SURGES + 1)))
 _NUMBERS: dict[Slot, int] = {name: number for number, name in enumerate(SURGE_NAMES, 1)}
-
-_SURGE = 0xFFFFFFFF
-_MORE_SURGE = 0xFFFFFF00
 
 
 def parse(text: str) -> Slot:
@@ -33,22 +28,6 @@ def surge_name(number: int) -> str:
 def surge_number(slot: Slot) -> int:
     """Return which surge worker it is, 1 for the first; 0 when it is none."""
     return _NUMBERS.get(slot, 0)
-
-
-def on_the_wire(slot: Slot) -> int:
-    """Return the number that stands for a slot in a message."""
-    if number := surge_number(slot):
-        return _SURGE if number == 1 else _MORE_SURGE + number
-    return int(slot)
-
-
-def from_the_wire(number: int) -> Slot | None:
-    """Return the slot that such a number stands for; None when the sender is no worker."""
-    if number == _SURGE:
-        return "surge"
-    if number == wire.OUTSIDER:
-        return None
-    return surge_name(number - _MORE_SURGE) if _MORE_SURGE + 2 <= number <= _MORE_SURGE + SURGES else number
 
 
 def record(slot: Slot) -> int:

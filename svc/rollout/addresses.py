@@ -6,14 +6,14 @@ handed to workers that start, and closes with the last old worker.
 """
 
 from svc.app import App
+from svc.listening import is_open
 from svc.rollout.folder import Folder
-from svc.rollout.listening import is_open
 from svc.rollout.steps import RolloutFailed
 from svc.rollout.systemd import Manager
 from svc.units.host import Host
 from svc.units.render import render
 from svc.units.running import Running, file_of
-from svc.units.sockets import is_added, unwanted
+from svc.units.sockets import unwanted
 
 
 def open_new(app: App, running: Running, manager: Manager, folder: Folder) -> None:
@@ -21,12 +21,12 @@ def open_new(app: App, running: Running, manager: Manager, folder: Folder) -> No
     cure = f"run `systemctl restart {app.name}.target '{app.name}*.socket'`"
     states = manager.states(running.sockets)
     closed = [unit for unit, state in states.items() if state.active != "active"]
-    if stopped := [unit for unit in closed if not is_added(unit)]:
-        raise RolloutFailed(f"nothing has changed: {', '.join(stopped)} does not run: {cure}")
+    if (first := f"{app.name}.socket") in closed:
+        raise RolloutFailed(f"nothing has changed: {first} does not run: {cure}")
     if closed:
         if failed := manager.start(closed):
             manager.stop(closed)
-            raise RolloutFailed("nothing has changed: a new address cannot be opened", failed)
+            raise RolloutFailed("nothing has changed: a new listener cannot be opened", failed)
         folder.keep(running.units)
     if missing := [str(listen) for listen in app.listen if not is_open(listen)]:
         raise RolloutFailed(f"nothing has changed: {', '.join(missing)} is not open: {cure}")

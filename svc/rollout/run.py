@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from svc import turn
 from svc.app import App
 from svc.config import ConfigError, SearchPath, find, load
 from svc.rollout import generation
@@ -16,11 +17,14 @@ from svc.rollout.steps import RolloutFailed, roll_out
 from svc.rollout.systemd import Manager
 from svc.rollout.telling import Teller
 from svc.units.host import Host, this_host
-from svc.units.render import render
+from svc.units.render import SHUTDOWN_MARGIN, render
 from svc.units.running import Running, running
 
 # The units that a generator wrote lie here; others were rendered into a package.
 _GENERATED = "/generator"
+
+# What systemd itself may need between a worker's end and its successor's start, in seconds.
+_RESTART_SLACK = 5.0
 
 
 class NotRunning(RolloutFailed):
@@ -52,7 +56,10 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
         now = Running(name, units)
         with _writing(folder, "nothing has changed"):
             open_new(app, now, manager, folder)
-        record = _begin(app, host, manager, folder, tell)
+
+        def waiting() -> None:
+            text = "a worker has reached a limit and replaces itself: waiting until it is back"
+            tell(Event(text, Message.NOTE))
 
         def proven() -> None:
             nonlocal now
@@ -60,7 +67,11 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
                 with _writing(folder, "no worker was replaced yet"):
                     now = give_up(app, host, now, manager, folder)
 
-        total = roll_out(app, host, manager, record.generation, tell, brake, proven)
+        with turn.shared(turn.folder_of(name, user_scope=user_scope), _patience(app), waiting) as had:
+            if not had:
+                tell(Event("that worker did not come back in time; going on", Message.NOTE))
+            record = _begin(app, host, manager, folder, tell)
+            total = roll_out(app, host, manager, record.generation, tell, brake, proven)
         with _writing(folder, "all workers run the new version, but that cannot be written down"):
             if generated:
                 folder.keep(now.units)
@@ -69,6 +80,11 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
         who = f"{total} workers run" if total != 1 else "1 worker runs"
         text = f"{who} generation {record.generation}"
         tell(Event(text, Message.DONE, (), total, total, Outcome.DONE))
+
+
+def _patience(app: App) -> float:
+    """How long a worker may take that replaces itself: its drain and shutdown, then its successor's start."""
+    return app.limits.drain + SHUTDOWN_MARGIN + app.limits.start + _RESTART_SLACK
 
 
 def _begin(app: App, host: Host, manager: Manager, folder: Folder, tell: Teller) -> Record:

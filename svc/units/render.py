@@ -8,11 +8,12 @@ import hashlib
 import re
 from typing import Any
 
-from svc.app import App, Family, Interface
+from svc import turn
+from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface
 from svc.units import escape
 from svc.units.host import Host
 from svc.units.running import NOT_RUNNING, Running
-from svc.units.sockets import address, is_added, sockets, stand_in
+from svc.units.sockets import address, sockets, tcp
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
@@ -35,7 +36,7 @@ def render(app: App, host: Host, running: Running = NOT_RUNNING) -> dict[str, st
     held = sockets(app, listener_count(app, host), running)
     names = [f"{app.name}.target", f"{app.name}.service", f"{app.name}@.service", *held.files]
     bus = [f"{app.name}-bus@.socket", f"{app.name}-bus@.service"] if has_bus(app) else []
-    added = [stand_in(app.name)] if held.added else []
+    wake = [f"{app.name}-wake@.service"] if held.further else []
     common: dict[str, Any] = {
         "name": app.name,
         "source": escape.plain(str(app.source)),
@@ -44,7 +45,7 @@ def render(app: App, host: Host, running: Running = NOT_RUNNING) -> dict[str, st
         "workers": worker_units(app, host),
         "sockets": held.units,
         "bus": f"{app.name}-bus@%i.socket" if bus else "",
-        "units": [*names, *bus, *added],
+        "units": [*names, *bus, *wake],
     }
     units = {
         f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
@@ -57,8 +58,8 @@ def render(app: App, host: Host, running: Running = NOT_RUNNING) -> dict[str, st
         units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, unit, addresses))
     for unit in bus:
         units[unit] = _fill(unit.replace(f"{app.name}-bus@", "app-bus"), common)
-    for unit in added:
-        units[unit] = _fill("app-added.service", common)
+    for unit in wake:
+        units[unit] = _fill("app-wake.service", common)
     return units
 
 
@@ -80,9 +81,15 @@ def worker_units(app: App, host: Host) -> list[str]:
 
 
 def listener_count(app: App, host: Host) -> int:
-    """Return how many listeners are bound to each TCP address of the app."""
+    """Return how many listeners are to be bound to each TCP address of the app."""
     workers = worker_count(app, host)
+    if not tcp(app):
+        return 1  # unix sockets have no SO_REUSEPORT
+    if app.balance.policy == STICKY_IP:
+        return workers
     if app.balance.listeners is None:
+        if app.command:
+            return 1  # most programs take one listener, and accept from no other
         return -(-workers // WORKERS_PER_LISTENER)
     return app.balance.listeners or workers
 
@@ -99,7 +106,8 @@ def _socket(app: App, unit: str, addresses: tuple[str, ...]) -> dict[str, Any]:
         "addresses": addresses,
         "description": ", ".join(f"unix:{one}" if one.startswith("/") else one for one in addresses),
         "descriptor": "http-%i" if unit == f"{app.name}@.socket" else "http",
-        "service": stand_in(app.name).replace("@", "@%i") if is_added(unit) else f"{app.name}.service",
+        # systemd opens no socket whose service is active, as the coordinator is while an app grows.
+        "service": f"{app.name}.service" if unit == f"{app.name}.socket" else f"{app.name}-wake@%i.service",
         # 0.0.0.0 and [::] on one port, in this unit or in two.
         "ipv6_only": any(
             one.family is Family.INET6 and other.family is Family.INET and one.port == other.port
@@ -123,6 +131,8 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
         "start": _seconds(app.limits.start),
         "stop": _seconds(app.limits.drain + SHUTDOWN_MARGIN),
         "watchdog": _seconds(watchdog) if watchdog else "",
+        "replaces": app.limits.replaces,
+        "replaced_status": turn.EXIT_STATUS,
         "user": escape.plain(app.user),
         "dynamic_user": _dynamic_user(app.name),
         "protect_home": "read-only" if _lives_in_a_home(app) else "yes",
@@ -141,6 +151,14 @@ def _command(app: App, host: Host) -> str:
     options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
     if app.reload.canary:
         options += ["--canary", app.reload.canary, "--canary-timeout", _number(app.reload.canary_timeout)]
+    if app.limits.requests:
+        options += ["--requests", str(app.limits.requests)]
+    if app.limits.memory:
+        options += ["--memory", str(app.limits.memory)]
+    if app.limits.lifetime:
+        options += ["--lifetime", _number(app.limits.lifetime)]
+    if app.balance.policy != FAIR:
+        options += ["--policy", app.balance.policy]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])
@@ -152,7 +170,9 @@ def _environment(app: App, host: Host) -> list[str]:
     if app.app:
         own["PYTHONPATH"] = ":".join(filter(None, [own.get("PYTHONPATH"), host.library]))
     assignments = [escape.environment(name, value) for name, value in own.items()]
-    # A worker of svc tells its application by itself; %i is the slot.
+    if app.cluster.cache != Cluster().cache:
+        assignments.append(f"SVC_CACHE_SIZE={app.cluster.cache}")
+    # A worker of svc tells its application the rest by itself; %i is the slot.
     if app.app:
         return assignments
     return [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i", f"SVC_WORKERS={worker_count(app, host)}"]

@@ -19,12 +19,12 @@ from svc.units.generate import generate
 from svc.units.host import Host
 
 CASES = sorted(path for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name[:2].isdigit())
-# Services that stand in for a worker at a socket run no process.
+# Services that stand in for sockets run no process.
 WORKERS = [
     path
     for case in CASES
     for path in sorted(case.glob("expected/*@.service"))
-    if not path.name.endswith("-bus@.service") and not path.name.startswith("_")
+    if not path.name.endswith(("-bus@.service", "-wake@.service"))
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from svc.app import App, Balance, Family, Interface, Limits, Listen, Reload
+from svc.app import App, Balance, Cluster, Family, Interface, Limits, Listen, Reload
 from svc.config import AppFiles, ConfigError, load, warnings
 from svc.config.problems import Problem
 from svc.config.settings import SECTIONS, SETTINGS, Setting
@@ -130,6 +130,20 @@ def test_a_command(tmp_path: Path) -> None:
         ("limits.watchdog = 0", "limits", Limits(watchdog=0)),
         ('limits.watchdog = "0s"', "limits", Limits(watchdog=0)),
         ("limits.drain = 86400", "limits", Limits(drain=86400)),
+        ("limits.requests = 1", "limits", Limits(requests=1)),
+        ("limits.requests = false", "limits", Limits()),
+        ('limits.memory = "512M"', "limits", Limits(memory=2**29)),
+        ('limits.memory = "2 G"', "limits", Limits(memory=2**31)),
+        ('limits.memory = "1048576K"', "limits", Limits(memory=2**30)),
+        ("limits.memory = 1000000000", "limits", Limits(memory=10**9)),
+        ("limits.memory = false", "limits", Limits()),
+        ("limits.memory = 0", "limits", Limits()),
+        ('limits.lifetime = "30d"', "limits", Limits(lifetime=30 * 86400)),
+        ("limits.lifetime = 0", "limits", Limits()),
+        ('cluster.cache = "64M"', "cluster", Cluster()),
+        ('cluster.cache = "2G"', "cluster", Cluster(cache=2 << 30)),
+        ('cluster.cache = "1024K"', "cluster", Cluster(cache=1 << 20)),
+        ("cluster.cache = 5000000", "cluster", Cluster(cache=5_000_000)),
     ],
 )
 def test_values_that_are_taken(tmp_path: Path, line: str, field: str, value: object) -> None:
@@ -172,15 +186,32 @@ LONG = "x" * (64 * 1024 + 1)
         ("reload.batch = 0", "reload.batch: 0 is no batch"),
         ("reload.batch = '0%'", 'reload.batch: "0%" is no batch'),
         ("reload.batch = '101%'", "is no batch"),
-        ("limits.memory = 1", "`memory` comes with a later version of svc"),
+        ("limits.memory = 512", "limits.memory: 512 is out of range; write a size from 16M to 1024T"),
+        ("limits.memory = '2000T'", "is out of range"),
+        ("limits.memory = '512MB'", '"512MB" is not a size; write a size from 16M to 1024T'),
+        ("limits.memory = '1.5G'", "is not a size"),
+        ("limits.memory = true", "limits.memory: true is not a size"),
+        ("limits.memory = 1e9", "is not a size"),
+        ("limits.requests = -1", "limits.requests: -1 is out of range"),
+        ("limits.requests = true", "limits.requests: true is not a number"),
+        ("limits.requests = '10k'", "is not a number"),
+        ("limits.lifetime = 0.5", "0.5 is out of range; write a time from 1 s to 365 d, or false for none"),
+        ("limits.lifetime = '366d'", "is out of range"),
+        ("limits.lifetime = true", "limits.lifetime: true is not a time"),
         ("[cluster]\nurl = 'x'", "`url` comes with a later version of svc (the cluster API); remove it"),
+        ("cluster.cache = '1023K'", 'cluster.cache: "1023K" is out of range; write a size from 1M to 1T'),
+        ("cluster.cache = '2T'", 'is out of range; write a size from 1M to 1T, such as "64M" or "1G"'),
+        ("cluster.cache = '64MB'", 'cluster.cache: "64MB" is not a size'),
+        ("cluster.cache = '1.5G'", "is not a size"),
+        ("cluster.cache = -1", "is out of range"),
+        ("cluster.cache = true", "cluster.cache: true is not a size"),
+        ("cluster.cache = 1e9", "is not a size"),
         ("[credentials]\nA = 'x'", 'credentials.A: "x" is not an absolute path'),
         ("[credentials]\nA = '/etc/../x'", 'credentials.A: "/etc/../x" is no plain path'),
         ("[credentials]\nA = '/etc//x'", 'credentials.A: "/etc//x" is no plain path'),
         ("[credentials]\nA = '/etc/x/'", 'credentials.A: "/etc/x/" is no plain path'),
         ("[credentials]\n'A:B' = '/x'", '"A:B" cannot name a credential; use letters, digits'),
         ("[credentials]\n'..' = '/x'", '".." cannot name a credential'),
-        ("balance.policy = 'sticky-ip'", '"sticky-ip" comes with a later version of svc; remove it'),
         ("balance.policy = 'best'", 'balance.policy: "best" is not known here; write "fair"'),
         ("balance.listeners = 65", "balance.listeners: 65 is out of range"),
         ("interface = 'cgi'", 'write "auto" or "asgi" or "wsgi"'),
@@ -256,7 +287,23 @@ def test_values_that_are_refused(tmp_path: Path, line: str, said: str) -> None:
         (SMALL + "command = ['x']", "command: stands beside `app`; remove one of the two"),
         (PROGRAM + "interface = 'asgi'", "interface: has a meaning only with `app`"),
         (PROGRAM + "python = '/x'", "python: has a meaning only with `app`"),
+        (PROGRAM + "limits.requests = 3", "limits.requests: has a meaning only with `app`; remove it"),
+        (PROGRAM + "limits.memory = '1G'", "MemoryMax in [service] is a limit that systemd holds"),
+        (PROGRAM + "limits.lifetime = '1d'", "RuntimeMaxSec in [service] is a limit that systemd holds"),
         (PROGRAM + "limits.watchdog = 3", "limits.watchdog: would kill a `command` that does not notify"),
+        (
+            PROGRAM + "balance.policy = 'sticky-ip'",
+            'balance.policy: "sticky-ip" has a meaning only with `app`; remove it',
+        ),
+        (PROGRAM + "balance.policy = 'sticky-cookie'", '"sticky-cookie" has a meaning only with `app`'),
+        (
+            SMALL.replace("]", ", 'unix:/run/a']") + "balance.policy = 'sticky-ip'",
+            'listen: clients of unix:/run/a have no address for policy = "sticky-ip"; remove it, or write',
+        ),
+        (
+            SMALL + "balance = {policy = 'sticky-ip', listeners = 1}",
+            'balance.listeners: policy = "sticky-ip" has one listener for each worker; write "per-worker"',
+        ),
         ("app = 'main.py'\nlisten = '0.0.0.0:1'", '"main.py" does not name an application'),
         ("app = 'main:'\nlisten = '0.0.0.0:1'", "does not name an application"),
         ("app = 'a:b()'\nlisten = '0.0.0.0:1'", "does not name an application"),
@@ -347,7 +394,22 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["svc", "a b", "-a", ".a", "a@b", "ä", "a" * 65, "a\nb", "x.service", "a.b.target", "x.slice", "a%i"],
+    [
+        "svc",
+        "a b",
+        "-a",
+        ".a",
+        "a@b",
+        "ä",
+        "a" * 65,
+        "a\nb",
+        "x.service",
+        "a.b.target",
+        "x.slice",
+        "a%i",
+        "a-bus",
+        "a-wake",
+    ],
 )
 def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
     (problem,) = refuse(tmp_path, SMALL, name)

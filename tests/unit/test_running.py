@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from svc.app import App, Balance, Family, Listen
 from svc.units.host import Host
 from svc.units.render import render
 from svc.units.running import NOT_RUNNING, Running, running, running_names
-from svc.units.sockets import is_added, sockets, unwanted
+from svc.units.sockets import sockets, unwanted
 
 HOST = Host(cpus=4)
 OLD = Listen(Family.INET, "127.0.0.1", 8000)
@@ -31,13 +29,14 @@ def listens(units: dict[str, str], unit: str) -> list[str]:
 
 
 def test_at_rest_a_listener_for_each_address_and_more_where_they_are_wanted() -> None:
-    assert sockets(app(OLD, UNIX), 1, NOT_RUNNING).files == {
-        "app.socket": ("127.0.0.1:8000", "/run/app.sock")
-    }
-    found = sockets(app(OLD, UNIX), 2, NOT_RUNNING)
-    assert found.files == {"app.socket": ("/run/app.sock",), "app@.socket": ("127.0.0.1:8000",)}
-    assert found.units == ["app.socket", "app@0.socket", "app@1.socket"]
-    assert found.added == ()
+    one = sockets(app(OLD, UNIX), 1, NOT_RUNNING)
+    assert one.files == {"app.socket": ("127.0.0.1:8000", "/run/app.sock")}
+    assert not one.further
+    two = sockets(app(OLD, UNIX), 2, NOT_RUNNING)
+    assert two.files == one.files | {"app@.socket": ("127.0.0.1:8000",)}
+    assert two.units == ["app.socket", "app@1.socket"]
+    assert two.further
+    assert sockets(app(UNIX), 2, NOT_RUNNING).units == ["app.socket"]
 
 
 def test_an_app_that_did_not_change_keeps_its_units() -> None:
@@ -50,8 +49,8 @@ def test_what_is_new_is_opened_beside_what_is_there() -> None:
     assert listens(units, "app.socket") == ["127.0.0.1:8000"]
     assert listens(units, "app@127.0.0.1-8001.socket") == ["127.0.0.1:8001"]
     assert listens(units, "app@---1--8000.socket") == ["[::1]:8000"]
-    assert "Service=_app@%i.service" in units["app@127.0.0.1-8001.socket"]
-    assert "_app@.service" in units
+    assert "Service=app-wake@%i.service" in units["app@127.0.0.1-8001.socket"]
+    assert "app-wake@.service" in units
     worker = units["app@.service"]
     assert "\nSockets=app.socket app@127.0.0.1-8001.socket app@---1--8000.socket app@unix-" in worker
     # To make the units anew once more changes nothing.
@@ -76,20 +75,20 @@ def test_one_of_several_addresses_is_given_up() -> None:
     assert left == render(app(V6), HOST)
 
 
-def test_the_number_of_listeners_stays_while_the_app_runs() -> None:
-    for before, after in ((1, 3), (3, 1), (2, 3)):
+def test_listeners_become_more_while_the_app_runs_and_never_fewer() -> None:
+    for before, after in ((3, 1), (3, 3)):
         held = started(app(OLD, listeners=before))
         assert sockets(app(OLD), after, held).units == held.sockets
-    units = render(app(OLD, NEW, listeners=2), HOST, started(app(OLD, listeners=2)))
-    assert "Sockets=app@0.socket app@1.socket app@127.0.0.1-8001.socket\n" in units["app@.service"]
+    grown = sockets(app(OLD, UNIX), 3, started(app(OLD, UNIX)))
+    assert grown.units == ["app.socket", "app@1.socket", "app@2.socket"]
+    assert grown.files["app@.socket"] == ("127.0.0.1:8000",)
+    assert sockets(app(OLD), 3, started(app(OLD, listeners=2))) == sockets(app(OLD), 3, NOT_RUNNING)
 
 
-@pytest.mark.parametrize(
-    ("unit", "expected"),
-    [("app.socket", False), ("app@.socket", False), ("app@3.socket", False), ("app@1.2.3.4-80.socket", True)],
-)
-def test_which_units_were_added(unit: str, expected: bool) -> None:
-    assert is_added(unit) == expected
+def test_what_is_new_has_one_listener_until_the_app_starts_anew() -> None:
+    units = render(app(OLD, NEW, listeners=3), HOST, started(app(OLD, listeners=2)))
+    assert "Sockets=app.socket app@1.socket app@2.socket app@127.0.0.1-8001.socket\n" in units["app@.service"]
+    assert listens(units, "app@.socket") == ["127.0.0.1:8000"]
 
 
 def test_what_the_coordinator_kept_is_read(tmp_path: Path) -> None:

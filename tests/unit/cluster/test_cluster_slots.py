@@ -2,14 +2,15 @@
 
 import pytest
 
-from svc.cluster import slots, wire
+from svc.cluster import slots
+from svc.cluster.bus import wire
 
 ALL = [*range(slots.CAPACITY), *map(slots.surge_name, range(1, slots.SURGES + 1))]
 
 
 def test_there_and_back() -> None:
     assert [slots.parse(str(slot)) for slot in ALL] == ALL
-    assert [slots.from_the_wire(slots.on_the_wire(slot)) for slot in ALL] == ALL
+    assert [wire.slot_of(wire.number_of(slot)) for slot in ALL] == ALL
     assert [slots.of_record(slots.record(slot)) for slot in ALL] == ALL
     assert sorted(map(slots.record, ALL)) == list(range(len(ALL)))
 
@@ -26,4 +27,4 @@ def test_what_is_no_slot(name: str) -> None:
 
 
 def test_a_program_that_is_no_worker_has_no_slot() -> None:
-    assert slots.from_the_wire(wire.OUTSIDER) is None
+    assert wire.slot_of(wire.OUTSIDER) is None
