@@ -7,6 +7,7 @@ from svc.rollout import journal, progress
 from svc.rollout.brake import Brake
 from svc.rollout.events import Event, Message, Outcome
 from svc.rollout.folder import Folder
+from svc.rollout.plan import alive, is_surge
 from svc.rollout.run import BadConfiguration, NotRunning, run
 from svc.rollout.steps import RolloutAborted, RolloutFailed
 from svc.rollout.systemd import Manager, SystemdError
@@ -57,12 +58,16 @@ def verdict(name: str, *, user_scope: bool) -> int:
     When it did not, `systemctl reload NAME.target` must fail, and a failure does not travel from the
     coordinator to the target: only a cancelled job does that. When one more reload was asked for since it
     began, systemd runs it again, and that has the last word; but not after an operator aborted it.
+    A surge worker that a killed rollout left behind is stopped.
     """
     folder, manager = Folder.of(name, user_scope=user_scope), Manager(user=user_scope)
     if folder.take_success():
         return codes.DONE
+    manager.begin_to_stop([unit for unit in alive(manager, f"{name}@*.service") if is_surge(unit)])
+    if manager.job(f"{name}.service", "stop", "restart"):
+        return codes.DONE  # it was killed for this; the reload's own job is gone
     aborted = [line.outcome for line in progress.read(folder.path)[-1:]] == [Outcome.ABORTED]
-    own, targets = manager.reload_job(f"{name}.service"), manager.reload_job(f"{name}.target")
+    own, targets = manager.job(f"{name}.service", "reload"), manager.job(f"{name}.target", "reload")
     asked_again = own is not None and own.waits
     if targets is not None and (aborted or not asked_again):
         manager.cancel(targets.number)

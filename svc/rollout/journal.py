@@ -9,12 +9,11 @@ from typing import Any
 from svc.rollout.events import Message
 
 _ERROR = 3  # syslog's priority, syslog(3)
-# What says that it failed, not why (systemd's sd-messages.h): "Failed to start app@0.service" and, after the
-# reason, "Failed at step CHDIR spawning /usr/bin/python3".
-_NO_REASON = {
-    "be02cf6855d2428ba40df7e9d022f03d",  # SD_MESSAGE_UNIT_FAILED
-    "641257651c1b4ec9a8624d7a40a9e1e7",  # SD_MESSAGE_SPAWN_FAILED
-}
+# systemd's sd-messages.h. The first says that it failed, not why: "Failed to start app@0.service". The second
+# says why, when nothing else does, and then at which step: "Failed to locate executable /srv/python", "Failed
+# at step EXEC spawning /srv/python".
+_UNIT_FAILED = "be02cf6855d2428ba40df7e9d022f03d"
+_SPAWN_FAILED = "641257651c1b4ec9a8624d7a40a9e1e7"
 _LINES = 30
 
 SOCKET = "/run/systemd/journal/socket"
@@ -56,16 +55,20 @@ def _query(since: float, *matches: str) -> list[Entry]:
 
 def reason(of: Iterable[Entry]) -> str:
     """Return why a unit failed, as far as the entries tell: its last error, and how systemd judged it."""
-    errors, results = [], []
+    errors: list[str] = []
+    spawning: list[str] = []
+    results: list[str] = []
     for entry in of:
         if result := entry.get("UNIT_RESULT"):
             results.append(result)
-        elif int(entry.get("PRIORITY", 6)) <= _ERROR and entry.get("MESSAGE_ID") not in _NO_REASON:
-            errors += entry["MESSAGE"].strip().splitlines()[-1:]
+        elif int(entry.get("PRIORITY", 6)) <= _ERROR and entry.get("MESSAGE_ID") != _UNIT_FAILED:
+            found = spawning if entry.get("MESSAGE_ID") == _SPAWN_FAILED else errors
+            found += entry["MESSAGE"].strip().splitlines()[-1:]
+    errors = errors or spawning[:1]
     if results[:1] == ["timeout"]:
         return f"not ready within its time; {errors[-1]}" if errors else "not ready within its time"
     if errors:
-        return str(errors[-1])
+        return errors[-1]
     return f"it ended with {results[0]}" if results else "see its journal"
 
 

@@ -88,11 +88,11 @@ class Manager:
         lines = self._ask("list-units", "--all", "--plain", "--no-legend", pattern).splitlines()
         return [line.split()[0] for line in lines if line.strip()]
 
-    def reload_job(self, unit: str) -> Job | None:
-        """Return a unit's waiting or running reload job."""
+    def job(self, unit: str, *kinds: str) -> Job | None:
+        """Return a unit's waiting or running job of one of these kinds ("reload", "stop")."""
         for line in self._ask("list-jobs", "--no-legend", unit).splitlines():
             number, _, kind, state = line.split()[:4]
-            if kind == "reload":
+            if kind in kinds:
                 return Job(int(number), waits=state == "waiting")
         return None
 
@@ -115,6 +115,11 @@ class Manager:
         """Stop units and wait until they have stopped."""
         self._run("stop", *units)
         self._settle(units)
+
+    def begin_to_stop(self, units: Sequence[str]) -> None:
+        """Have units stopped, without waiting."""
+        if units:
+            self._run("stop", "--no-block", *units)
 
     def start(self, units: Sequence[str]) -> list[str]:
         """Start units, wait for all of them; return those that did not become active."""

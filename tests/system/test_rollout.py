@@ -203,7 +203,7 @@ def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app.configure(workers=2, port=taken.getsockname()[1])
         assert app.systemctl("reload", "app.target", check=False).returncode != 0
-        assert "nothing has changed: a new address cannot be opened" in failure(app)
+        assert "nothing has changed: a new listener cannot be opened" in failure(app)
         assert "Address already in use" in failure(app)
         assert app.pids() == before
         assert app.get("/")

@@ -78,7 +78,7 @@ BROKEN = {
         "nothing has changed: the app file is gone, or masked",
     ),
     "the disk is full": Deploy(
-        shell("mount -t tmpfs -o nr_inodes=1 tmpfs /run/svc/.rollout/app"),
+        shell("cd /run/svc/.rollout/app; mount -t tmpfs -o nr_inodes=2 tmpfs $PWD; mkdir $PWD/units"),
         shell("umount /run/svc/.rollout/app"),
         "nothing has changed: /run/svc/.rollout/app/lock: No space left on device",
     ),
@@ -221,7 +221,7 @@ def test_stop_and_restart_in_the_middle(app: App, verb: str, step: str) -> None:
     assert len(app.pids()) == 3
     assert not set(before) & set(app.pids())
     assert "version 2" in app.get("/")
-    assert surge_is_gone(app)
+    app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "inactive")
     assert app.systemctl("reload", "app.target").returncode == 0
 
 

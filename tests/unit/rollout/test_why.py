@@ -13,6 +13,9 @@ def said(message: str, priority: int = 6, **fields: str) -> dict[str, Any]:
 
 FAILED = said("Failed with result 'exit-code'.", 4, UNIT_RESULT="exit-code")
 TIMEOUT = said("Failed with result 'timeout'.", 4, UNIT_RESULT="timeout")
+SPAWN = "641257651c1b4ec9a8624d7a40a9e1e7"
+NO_PROGRAM = said("Failed to locate executable /srv/python", 3, MESSAGE_ID=SPAWN)
+STEP = said("Failed at step EXEC spawning /srv/python", 3, MESSAGE_ID=SPAWN)
 JOB = said("Failed to start app@0.service.", 3, MESSAGE_ID="be02cf6855d2428ba40df7e9d022f03d")
 
 
@@ -22,6 +25,8 @@ JOB = said("Failed to start app@0.service.", 3, MESSAGE_ID="be02cf6855d2428ba40d
         ([], "see its journal"),
         ([said("hello"), FAILED, JOB], "it ended with exit-code"),
         ([said("first", 3), said("a\nlast", 2), said("hello", 4), FAILED, JOB], "last"),
+        ([NO_PROGRAM, STEP, FAILED, JOB], "Failed to locate executable /srv/python"),
+        ([said("no folder", 3), STEP, FAILED, JOB], "no folder"),
         ([said("hello"), TIMEOUT, JOB], "not ready within its time"),
         ([said("no database", 3), TIMEOUT, JOB], "not ready within its time; no database"),
         # What comes after it was tried again does not say why it failed.
