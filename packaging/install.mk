@@ -17,6 +17,7 @@ systemd_variable = $(shell pkg-config $(if $(filter /usr,$(PREFIX)),,--define-va
 	--define-variable=root_prefix=$(PREFIX) --define-variable=rootprefix=$(PREFIX)) --variable=$(1) systemd)
 SYSTEM_GENERATOR_DIR ?= $(call systemd_variable,systemdsystemgeneratordir)
 USER_GENERATOR_DIR   ?= $(call systemd_variable,systemdusergeneratordir)
+CATALOG_DIR          ?= $(PREFIX)/lib/systemd/catalog
 COMPLETIONS_DIR      ?= $(PREFIX)/share/bash-completion/completions
 
 # Only what git would ship: no bytecode of a developer's.
@@ -29,6 +30,8 @@ install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python"
 # Byte code goes by what a source says, not by its date: packages and images change dates, and neither a generator
 # nor a worker could write it anew.
 compiled = --invalidation-mode checked-hash
+# journalctl finds explanations in a database of its own.
+tell_systemd = if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; journalctl --update-catalog; fi
 
 .PHONY: install uninstall install-check
 
@@ -43,7 +46,8 @@ install-check:
 install: install-check
 	install -d "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
 		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
-		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)"
+		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)" \
+		"$(DESTDIR)$(CATALOG_DIR)"
 	rm -rf "$(DESTDIR)$(LIBDIR)/python"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
 	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
@@ -61,9 +65,11 @@ install: install-check
 	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	install -m 644 packaging/man/svc-cluster.7 "$(DESTDIR)$(MANDIR)/man7/"
 	install -m 644 packaging/man/svcctl.8 "$(DESTDIR)$(MANDIR)/man8/"
+	install -m 644 packaging/svc.catalog "$(DESTDIR)$(CATALOG_DIR)/"
 	install -m 644 packaging/completions/svcctl.bash "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
-	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules "$(DESTDIR)$(DOCDIR)/"
-	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
+	install -m 644 README.md CHANGELOG.md LICENSE packaging/polkit/50-svc-deploy.rules \
+		packaging/examples/flask_login.py packaging/examples/starlette_login.py "$(DESTDIR)$(DOCDIR)/"
+	@$(tell_systemd)
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.
 uninstall:
@@ -71,7 +77,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
 		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \
-		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl"
+		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl" "$(DESTDIR)$(CATALOG_DIR)/svc.catalog"
 	for folder in "$(LIBDIR)/apps" "$(LIBDIR)"; do \
 		if test -d "$(DESTDIR)$$folder"; then rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder"; fi; done
-	@if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; fi
+	@$(tell_systemd)

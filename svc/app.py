@@ -43,38 +43,60 @@ class Listen:
         return f"[{self.host}]:{self.port}" if self.family is Family.INET6 else f"{self.host}:{self.port}"
 
 
+FAIR, STICKY_IP, STICKY_COOKIE = "fair", "sticky-ip", "sticky-cookie"
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """How connections reach workers. `listeners` is None for "auto", 0 for "per-worker"."""
 
-    policy: str = "fair"
+    policy: str = FAIR
     listeners: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """How a rollout goes. `batch` is a number of slots, or "N%" of them."""
+    """How a rollout goes. `batch` is a number of slots, or "N%" of them; `canary_timeout` is in seconds.
+
+    `canary` is a path or a URL, `stamp` an absolute path; empty for none.
+    """
 
     surge: int = 1
     batch: int | str = 1
+    canary: str = ""
+    canary_timeout: float = 5.0
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits of a worker, in seconds. `watchdog` is None for the default of its kind, 0 for off."""
+    """Limits of a worker: times in seconds, `memory` in bytes.
+
+    `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
+    replaced: `requests`, `memory` and `lifetime`.
+    """
 
     start: float = 60.0
     drain: float = 30.0
     watchdog: float | None = None
+    requests: int = 0
+    memory: int = 0
+    lifetime: float = 0.0
+
+    @property
+    def replaces(self) -> bool:
+        """Whether workers are replaced in the course of time."""
+        return bool(self.requests or self.memory or self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What workers share. `bus` says whether each gets a queue for messages, None for the default of its
-    kind.
+    kind; `cache` is in bytes.
     """
 
     bus: bool | None = None
+    cache: int = 64 << 20
 
 
 # A directive that is passed through: its name and its value, as they stand in the unit.

@@ -34,6 +34,33 @@ def app_folders(
     return (*own, os.path.join(root, "etc/svc/user"))
 
 
+def rollout_folder(
+    name: str, *, user_scope: bool = False, root: str | None = None, environ: "Mapping[str, str]" = os.environ
+) -> str:
+    """Return the folder in which the coordinator of the app `name` keeps what it knows.
+
+    `root` is as for `app_folders`. Without an XDG_RUNTIME_DIR there is no systemd of a user's.
+    """
+    return os.path.join(rollout_folders(user_scope=user_scope, root=root, environ=environ), name)
+
+
+def rollout_folders(
+    *, user_scope: bool = False, root: str | None = None, environ: "Mapping[str, str]" = os.environ
+) -> str:
+    """Return the folder that holds those of all apps that run."""
+    root = root if root is not None else environ.get(ROOT_VARIABLE) or "/"
+    run = environ.get("XDG_RUNTIME_DIR") or "/nonexistent" if user_scope else os.path.join(root, "run")
+    return os.path.join(run, "svc", ".rollout")
+
+
+def has_running(folder: str) -> bool:
+    """Say whether an app may run, by the folder of its coordinator."""
+    try:
+        return bool(os.listdir(folder))
+    except OSError:
+        return False
+
+
 def has_apps(folder: str) -> bool:
     """Say whether a folder holds an app file, masked or not."""
     try:

@@ -7,7 +7,7 @@ cost a host that has no app. So this module imports nothing of weight until it h
 import os
 import sys
 
-from svc.folders import app_folders, has_apps
+from svc.folders import app_folders, has_apps, has_running, rollout_folders
 
 
 def main(argv: list[str]) -> int:
@@ -20,11 +20,18 @@ def main(argv: list[str]) -> int:
         return 2
     user_scope = os.environ.get("SYSTEMD_SCOPE", "system") == "user"
 
-    if not any(map(has_apps, app_folders(user_scope=user_scope))):
+    # An app may run whose file is gone.
+    there = any(map(has_apps, app_folders(user_scope=user_scope)))
+    if not there and not has_running(rollout_folders(user_scope=user_scope)):
         return 0
-    from svc.units.generate import generate
+    from pathlib import Path
 
-    messages = generate(argv[3], user_scope=user_scope)
+    from svc.config import SearchPath
+    from svc.units.generate import generate
+    from svc.units.host import this_host
+
+    search = SearchPath.user() if user_scope else SearchPath.system()
+    messages = generate(search, this_host(user_scope=user_scope), Path(argv[3]))
     for message in messages:
         log(message)
     return 1 if messages else 0

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fetch what is missing for `make check`, `make test`, `make demo` and `make bench`: Debian packages, and the
-# virtual environments .venv (the newest uvicorn), .venv-uvicorn-* (the ones of Debian 12 and 13) and
+# virtual environments .venv (the newest uvicorn and lmdb), .venv-uvicorn-* (Debian 12's and 13's) and
 # .venv-bench (the peers of the benchmark; PM2 comes from npm).
 # A second call finds everything in place and is done at once.
 set -eu
@@ -37,9 +37,14 @@ missing_packages() {
 	groff groff-base
 	END
     test -f /usr/include/stdio.h || echo libc6-dev # what gcc only recommends
+    if test "$WANTED" = test; then
+        command -v curl >/dev/null || echo curl
+        command -v h2load >/dev/null || echo nghttp2-client
+    fi
     if test "$WANTED" = bench; then
         command -v npm >/dev/null || echo npm
         command -v taskset >/dev/null || echo util-linux
+        command -v redis-server >/dev/null || echo redis-server
     fi
     while read -r module package; do
         $PYTHON -c "import $module" 2>/dev/null || echo "$package"
@@ -130,6 +135,6 @@ if test "$WANTED" = test; then
     without_tools=$(mktemp)
     trap 'rm -f "$without_tools"' EXIT
     sed '/^# Tools/,$d' $REQUIREMENTS >"$without_tools"
-    environment .venv-uvicorn-0.17 "$without_tools" uvicorn==0.17.6
-    environment .venv-uvicorn-0.32 "$without_tools" uvicorn==0.32.0
+    environment .venv-uvicorn-0.17 "$without_tools" uvicorn==0.17.6 lmdb==1.4.0
+    environment .venv-uvicorn-0.32 "$without_tools" uvicorn==0.32.0 lmdb==1.4.1
 fi

@@ -20,29 +20,37 @@
 `svc.cluster.blocking` has the same names as plain functions, for WSGI applications and threads. Outside
 svc, on a laptop or in a unit test, all of it works in one process, which is worker 0 of 1.
 
-Slots are 0 to N-1; "surge" is the extra worker that serves while a rollout replaces the others. Messages have
-the format of `svc.cluster.wire`; values are what JSON has, and bytes.
+Slots are 0 to N-1; "surge", "surge-2", … are extra workers that serve while a rollout replaces the others.
+Messages have the format of `svc.cluster.bus.wire`; values are what JSON has, and bytes.
 """
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from svc.cluster.bus.message import Message
+    from svc.cluster.caching import Cache
     from svc.cluster.member import Member
-    from svc.cluster.message import Message
-    from svc.cluster.scoreboard import Slot, Worker
+    from svc.cluster.scoreboard import Worker
+    from svc.cluster.slots import Slot
     from svc.cluster.ticket import Ticket
 
+    cache: Cache
+
 __all__ = [
+    "CacheError",
     "ClusterError",
+    "Message",
     "NoSuchSlot",
     "QueueFull",
     "RequestFailed",
+    "Worker",
     "broadcast",
+    "cache",
     "every",
     "lock",
     "on_message",
@@ -65,13 +73,13 @@ class _Self:
 
     @property
     def slot(self) -> "Slot":
-        """Its number, from 0 on; "surge" for the extra worker of a rollout; 0 outside svc."""
-        return _member().slot
+        """Its number, from 0 on; "surge", "surge-2", … for the extra workers of a rollout; 0 outside svc."""
+        return _member().place.slot
 
     @property
     def generation(self) -> str:
         """Which version of the app it runs ($SVC_GENERATION), "" when nobody said."""
-        return _member().generation
+        return _member().place.generation
 
     def __repr__(self) -> str:
         return f"<worker {self.slot}>"
@@ -88,7 +96,7 @@ def workers() -> "list[Worker]":
     """
     from svc.cluster.scoreboard import read
 
-    return list(read(_member().directory))
+    return list(read(_member().place.directory))
 
 
 def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT) -> Coroutine[Any, Any, None]:
@@ -97,7 +105,7 @@ def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT)
     Workers that were stopped by hand do not count. A worker whose queue is full is waited for, `timeout`
     seconds at most. Raises QueueFull (a TimeoutError), which says who has not got it: all others have.
     """
-    return _member().broadcast(data, include_self, timeout)
+    return _member().post.broadcast(data, include_self, timeout)
 
 
 def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[Any, Any, None]:
@@ -105,7 +113,7 @@ def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[Any,
 
     Raises NoSuchSlot, and QueueFull (a TimeoutError) when its queue has had no room for `timeout` seconds.
     """
-    return _member().send(slot, data, timeout)
+    return _member().post.send(slot, data, timeout)
 
 
 def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[Any, Any, Any]:
@@ -114,7 +122,7 @@ def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[A
     Raises RequestFailed when its handler raised, when it has none, and as soon as that worker ends before
     it has answered; TimeoutError after `timeout` seconds; NoSuchSlot.
     """
-    return _member().request(slot, data, timeout)
+    return _member().post.request(slot, data, timeout)
 
 
 def on_message(handler: _Handler) -> _Handler:
@@ -192,7 +200,7 @@ def owner(key: "str | bytes") -> int:
     """
     from svc.cluster import rendezvous
 
-    return rendezvous.owner(key, _member().slots)
+    return rendezvous.owner(key, _member().place.slots)
 
 
 def _member() -> "Member":
@@ -202,3 +210,20 @@ def _member() -> "Member":
 
     _member = current
     return current()
+
+
+def __getattr__(name: str) -> Any:
+    if module := _LATER.get(name):
+        from importlib import import_module
+
+        found = globals()[name] = getattr(import_module(module), name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_LATER = {
+    "Message": "svc.cluster.bus.message",
+    "Worker": "svc.cluster.scoreboard",
+    "cache": "svc.cluster.caching",
+}
+"""What is imported when it is first asked for."""

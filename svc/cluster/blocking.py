@@ -11,21 +11,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from svc.cluster import TIMEOUT, _member, owner, worker, workers
-from svc.cluster.errors import ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from svc.cluster.message import Message
-    from svc.cluster.scoreboard import Slot
+    from svc.cluster.bus.message import Message
+    from svc.cluster.caching import BlockingCache
+    from svc.cluster.slots import Slot
     from svc.cluster.ticket import Ticket
 
+    cache: BlockingCache
+
 __all__ = [
+    "CacheError",
     "ClusterError",
     "NoSuchSlot",
     "QueueFull",
     "RequestFailed",
     "broadcast",
+    "cache",
     "every",
     "lock",
     "on_message",
@@ -42,12 +47,12 @@ _Job = TypeVar("_Job", bound="Callable[[], Any]")
 
 def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT) -> None:
     """Send `data` to every worker, or to every other one. Raises QueueFull."""
-    _member().broadcast_now(data, include_self, timeout)
+    _member().broadcast(data, include_self, timeout)
 
 
 def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> None:
     """Send `data` to one worker. Raises NoSuchSlot, QueueFull."""
-    _member().send_now(slot, data, timeout)
+    _member().send(slot, data, timeout)
 
 
 def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
@@ -56,7 +61,7 @@ def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
     Where the caller is the worker's only thread, messages that come meanwhile are handled: two workers may
     ask each other.
     """
-    return _member().request_now(slot, data, timeout)
+    return _member().request(slot, data, timeout)
 
 
 def on_message(handler: _Handler) -> _Handler:
@@ -110,3 +115,12 @@ class lock:
         ticket: Ticket = self._mine.ticket
         del self._mine.ticket
         ticket.leave()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cache":
+        from importlib import import_module
+
+        found = globals()["cache"] = import_module("svc.cluster.caching").blocking_cache
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,3 +23,7 @@ class RequestFailed(ClusterError):
     """The other worker could not answer: its handler raised, it has none, or it ended before it had
     answered.
     """
+
+
+class CacheError(ClusterError):
+    """The cache cannot do what it is asked for; the text says why and what helps."""

@@ -23,12 +23,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
-from svc.cluster import member, scoreboard
+from svc.cluster import member, place, scoreboard
+from svc.cluster.bus.message import Message
 from svc.cluster.member import Member
-from svc.cluster.message import Message
 from svc.worker.runtime import runtime_directory
 
 QUEUE = 3
@@ -63,14 +62,14 @@ class Pipe:
             words = json.loads(line)
             tag, data = words.get("tag"), words["data"]
             if "ask" in words:
-                answer = await self._me.request(words["ask"], data, TIMEOUT)
+                answer = await self._me.post.request(words["ask"], data, TIMEOUT)
                 self._say({"tag": tag, "data": answer})
             elif "to" not in words:
                 self._asked.pop(tag).set_result(data)
             elif words["to"] in ("all", "others"):
-                await self._me.broadcast(data, words["to"] == "all", TIMEOUT)
+                await self._me.post.broadcast(data, words["to"] == "all", TIMEOUT)
             else:
-                await self._me.send(words["to"], data, TIMEOUT)
+                await self._me.post.send(words["to"], data, TIMEOUT)
         except Exception as error:
             said = {"error": f"{type(error).__name__}: {error}"}
             self._say(said if tag is None else {"tag": tag, **said})
@@ -94,7 +93,8 @@ async def carry(me: Member) -> None:
     reader = asyncio.StreamReader(LONGEST, loop)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     pipe = Pipe(me, say)
-    me.ready(loop)
+    me.place.record.state("ready")
+    me.attach(loop)
     asking: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
         work = pipe.said(line)
@@ -114,10 +114,10 @@ def main() -> None:
         sys.exit("svc.cluster.pipe: start it in a worker, with its SVC_APP, SVC_SLOT and RUNTIME_DIRECTORY")
     sock = socket.socket(fileno=QUEUE)
     slots = int(os.environ["SVC_WORKERS"])
-    me = member.join(os.environ["SVC_SLOT"], slots, directory, sock, nullcontext)
-    me.record.words[scoreboard.PID] = os.getppid()
-    asyncio.run(carry(me))
-    me.close()
+    where = place.take(os.environ["SVC_SLOT"], slots, directory, sock)
+    where.record.words[scoreboard.PID] = os.getppid()
+    asyncio.run(carry(member.current()))
+    where.close()
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from svc.cluster import ofd
+from svc.cluster import ofd, slots
+from svc.cluster.slots import CAPACITY, SURGE_NAMES, SURGES, Slot
 
 NAME = "scoreboard-1"  # its layout's version: workers of two versions of svc meet during an upgrade
 RECORD = 512
-CAPACITY = 1024  # slots, as many as an app may have
-_SIZE = RECORD * (CAPACITY + 1)
+_SIZE = RECORD * (CAPACITY + SURGES)
 _GENERATION = slice(128, 256)
-
-Slot = int | Literal["surge"]
+_NO_MORE_SURGES = bytes(8 * (SURGES - 1))
 
 STATES = ("", "starting", "ready", "draining")
 
@@ -65,6 +63,7 @@ class Record:
             raise
         self._all = memoryview(self._map).cast("Q")
         self.words = self._all[start // 8 : (start + RECORD) // 8]
+        self._more_surges = self._all[_start(SURGE_NAMES[1]) // 8 + STATE :: RECORD // 8]
         self._map[start + _GENERATION.start : start + _GENERATION.stop] = _text(generation)
         words = self.words
         for word in range(PID, REFUSED + 1):  # the mark stays: it tells what the predecessor had begun
@@ -90,6 +89,13 @@ class Record:
         """Return what another worker last said of itself; "" when it ended in good order, or never began."""
         return STATES[self._all[_start(slot) // 8 + STATE]]
 
+    def surges(self) -> list[Slot]:
+        """Return the surge workers that are there: in most moments none, which is found out at once."""
+        found: list[Slot] = ["surge"] if self.says("surge") else []
+        if self._more_surges.tobytes() != _NO_MORE_SURGES:
+            found += filter(self.says, SURGE_NAMES[1:])
+        return found
+
     def away(self, slot: Slot) -> float:
         """Return for how many seconds another worker has not been there; 0 while it runs."""
         if slot == self.slot or ofd.is_locked(self._fd, _start(slot)):
@@ -101,26 +107,27 @@ class Record:
         """Give the record up."""
         self.state("")
         self.words.release()
+        self._more_surges.release()
         self._all.release()
         self._map.close()
         os.close(self._fd)
 
 
 def read(directory: Path) -> Iterator[Worker]:
-    """Yield the workers that run, by slot, the surge worker last. `svcctl` may read any app's as root."""
+    """Yield the workers that run, by slot, surge workers last. `svcctl` may read any app's as root."""
     try:
         fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return  # no worker has started since the host did
     try:
-        for slot in _slots(os.fstat(fd).st_size, fd):
-            if ofd.is_locked(fd, _start(slot)):
-                yield _worker(slot, os.pread(fd, RECORD, _start(slot)))
+        for place in sorted(_places(os.fstat(fd).st_size, fd), key=lambda place: (place == 0, place)):
+            if ofd.is_locked(fd, RECORD * place):
+                yield _worker(slots.of_record(place), os.pread(fd, RECORD, RECORD * place))
     finally:
         os.close(fd)
 
 
-def _slots(size: int, fd: int) -> Iterator[Slot]:
+def _places(size: int, fd: int) -> Iterator[int]:
     # Most of the file was never written, and is a hole.
     at = 0
     while at < size:
@@ -129,13 +136,12 @@ def _slots(size: int, fd: int) -> Iterator[Slot]:
         except OSError:
             break  # nothing but a hole is left
         end = os.lseek(fd, at, os.SEEK_HOLE)
-        yield from range(max(at // RECORD - 1, 0), min(end // RECORD - 1, CAPACITY))
+        yield from range(at // RECORD, end // RECORD)
         at = end
-    yield "surge"
 
 
 def _start(slot: Slot) -> int:
-    return 0 if slot == "surge" else RECORD * (slot + 1)
+    return RECORD * slots.record(slot)
 
 
 def _worker(slot: Slot, record: bytes) -> Worker:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from svc.app import App, Balance, Cluster, Limits, Reload
+from svc.app import STICKY_COOKIE, STICKY_IP, App, Balance, Cluster, Family, Limits, Reload
 from svc.config.document import Document, Key, read
 from svc.config.problems import ConfigError, Problem, show
 from svc.config.search import AppFiles
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 RESERVED = ("svc",)
 """Names that no app may have: svc's own units go by them."""
 
-BUS = "-bus"
-"""What ends the name of the units that hold an app's messages."""
+BUS, WAKE = "-bus", "-wake"
+"""What ends the names of an app's further units: those that hold its messages, and those that wake it."""
 
 _SECRET = r"(?i)PASSWORD|PASSWD|SECRET|TOKEN|_KEY$"
 
@@ -84,10 +84,12 @@ def _name_problems(files: AppFiles) -> Iterator[Problem]:
             f"{show(name)} ends like a unit's name",
             f"rename the file: {name.rpartition('.')[0]}.toml for instance",
         )
-    elif name.endswith(BUS):
+    elif name.endswith((BUS, WAKE)):
+        whose = name.removesuffix(BUS).removesuffix(WAKE)
+        what = "messages to workers of" if name.endswith(BUS) else "what wakes"
         yield problem(
-            f"{show(name)} ends like the units of messages to workers of {show(name.removesuffix(BUS))}",
-            f"rename the file: {name.removesuffix(BUS)}-app.toml for instance",
+            f"{show(name)} ends like the units of {what} {show(whose)}",
+            f"rename the file: {whose}-app.toml for instance",
         )
     elif name in RESERVED:
         yield problem(f"{show(name)} is the name of svc's own units", "rename the file")
@@ -168,15 +170,7 @@ def _rules(
             'write app = "package.module:attribute" or command = ["program", "argument"]',
         )
     elif "command" in given:
-        for key in ("interface", "python"):
-            if key in given:
-                yield (key,), "has a meaning only with `app`", "remove it"
-        if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
-            yield (
-                ("limits", "watchdog"),
-                "would kill a `command` that does not notify",
-                "write notify = true, or remove it",
-            )
+        yield from _command_rules(given, values)
     elif "notify" in given:
         yield ("notify",), "has a meaning only with `command`", "remove it: a Python worker always notifies"
     if "listen" not in given:
@@ -188,8 +182,56 @@ def _rules(
             f"{listeners} listeners for {workers} workers: some would have nobody to accept",
             f"write at most {workers}",
         )
+    yield from _policy_rules(given, values)
     if files.user_scope and "user" in given:
         yield ("user",), "has a meaning only for apps of the system", "remove it: the app runs as you"
+
+
+def _command_rules(
+    given: dict[str, object], values: "dict[tuple[str, str], Any]"
+) -> Iterator[tuple[Key, str, str]]:
+    """Yield what only a worker of svc can do, not any program."""
+    for key in ("interface", "python"):
+        if key in given:
+            yield (key,), "has a meaning only with `app`", "remove it"
+    for section, name, instead in (
+        ("reload", "canary", "with notify = true, let the program check itself before it says READY=1"),
+        ("limits", "requests", "let the program count"),
+        ("limits", "memory", "MemoryMax in [service] is a limit that systemd holds"),
+        ("limits", "lifetime", "RuntimeMaxSec in [service] is a limit that systemd holds"),
+    ):
+        if values.get((section, name)):
+            yield (section, name), "has a meaning only with `app`", f"remove it; {instead}"
+    if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
+        yield (
+            ("limits", "watchdog"),
+            "would kill a `command` that does not notify",
+            "write notify = true, or remove it",
+        )
+
+
+def _policy_rules(
+    given: dict[str, object], values: "dict[tuple[str, str], Any]"
+) -> Iterator[tuple[Key, str, str]]:
+    """Yield what a policy cannot do."""
+    policy = values.get(("balance", "policy"))
+    if "command" in given and policy in (STICKY_IP, STICKY_COOKIE):
+        yield ("balance", "policy"), f"{show(policy)} has a meaning only with `app`", "remove it"
+    if policy != STICKY_IP:
+        return
+    paths = [str(one) for one in values.get(("", "listen"), ()) if one.family is Family.UNIX]
+    if paths:
+        yield (
+            ("listen",),
+            f"clients of {', '.join(paths)} have no address for policy = {show(policy)}",
+            f'remove {"it" if len(paths) == 1 else "them"}, or write policy = "fair"',
+        )
+    if values.get(("balance", "listeners")):
+        yield (
+            ("balance", "listeners"),
+            f"policy = {show(policy)} has one listener for each worker",
+            'write "per-worker", or remove it',
+        )
 
 
 def _build(files: AppFiles, values: "dict[tuple[str, str], Any]") -> App:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from svc.app import Interface
+from svc.app import FAIR, STICKY_COOKIE, STICKY_IP, Interface
 from svc.config import values
 from svc.config.addresses import listen
 from svc.config.problems import show
@@ -179,21 +179,24 @@ SETTINGS: tuple[Setting, ...] = (
         "wanted_by = []",
     ),
     Setting(
-        "balance", "policy", values.choice("fair", later=("sticky-ip", "sticky-cookie")), "fair", '"fair"',
-        'How connections reach workers. "fair" gives each to the worker that has waited longest.',
-        'policy = "fair"',
+        "balance", "policy", values.choice(FAIR, STICKY_IP, STICKY_COOKIE), FAIR, '"fair"',
+        'How connections reach workers. "fair" gives each to the worker that has waited longest; "sticky-ip" '
+        "those of one IPv4 address, or one /64 of IPv6, to the same worker, and to another only while that "
+        'one is away; "sticky-cookie" to the worker that the cookie svc-NAME names, which the first answer '
+        "sets.",
+        'policy = "sticky-ip"',
     ),
     Setting(
         "balance", "listeners", values.whole(1, 64, auto=None, per_worker=0), None, '"auto"',
         'How many listeners share an address, from 1 to 64, or "per-worker" for one each. '
-        '"auto" is one for every 16 workers.',
+        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each, and for a `command` one.',
         "listeners = 2",
     ),
     Setting(
-        "reload", "surge", values.whole(0, 1), 1, "1",
-        "How many extra workers run during a rollout. With 1, the new version proves itself before any "
-        "old worker stops.",
-        "surge = 0",
+        "reload", "surge", values.whole(0, 64), 1, "1",
+        "How many extra workers run during a rollout, from 0 to 64. With at least 1, the new version proves "
+        "itself before any old worker stops.",
+        "surge = 2",
     ),
     Setting(
         "reload", "batch", values.batch, 1, "1",
@@ -201,10 +204,21 @@ SETTINGS: tuple[Setting, ...] = (
         'batch = "25%"',
     ),
     Setting(
-        "reload", "canary", _later, None, "",
-        "A path that a new worker must answer before the rollout goes on.",
-        'canary = "/health"',
-        later="canary requests",
+        "reload", "canary", values.canary, "", "",
+        "A path that each worker of a new version must answer with 2xx before it takes requests. A whole URL "
+        "says for which host: what an app with a list of allowed hosts needs. Only for `app`.",
+        'canary = "/healthz"',
+    ),
+    Setting(
+        "reload", "canary_timeout", values.seconds(0.1), 5.0, "5",
+        f"How long that answer may take. {_SECONDS}",
+        "canary_timeout = 10",
+    ),
+    Setting(
+        "reload", "stamp", values.path, "", "",
+        "A file or link that each deploy changes. With it, a rollout that did not come to its end is "
+        "continued by the next one: only workers that still run the old version are replaced.",
+        'stamp = "/srv/mysite/REVISION"',
     ),
     Setting(
         "limits", "start", values.seconds(0.1), 60.0, "60",
@@ -228,22 +242,22 @@ SETTINGS: tuple[Setting, ...] = (
         later="a limit of requests at a time",
     ),
     Setting(
-        "limits", "requests", _later, None, "",
-        "After how many requests a worker is replaced.",
+        "limits", "requests", values.whole(1, 10**12, off=True), 0, "false",
+        "After how many requests a worker is replaced, or up to a tenth sooner. Workers replace themselves, "
+        "one at a time, draining as in a restart, and never during a rollout. Only for `app`.",
         "requests = 10000",
-        later="replacing workers after a number of requests",
     ),
     Setting(
-        "limits", "memory", _later, None, "",
-        "At which size a worker is replaced.",
+        "limits", "memory", values.size(values.SMALLEST_WORKER, values.LARGEST_WORKER, off=True), 0, "false",
+        "At which resident size a worker is replaced, in the same way: bytes, or a size such as \"512M\" or "
+        "\"2G\". Only for `app`.",
         'memory = "512M"',
-        later="replacing workers that have grown",
     ),
     Setting(
-        "limits", "lifetime", _later, None, "",
-        "At which age a worker is replaced.",
+        "limits", "lifetime", values.seconds(1, values.LONGEST_LIFETIME, off=True), 0.0, "false",
+        "At which age a worker is replaced, in the same way, or up to a tenth sooner. Only for `app`. "
+        f"{_SECONDS}",
         'lifetime = "1d"',
-        later="replacing workers of an age",
     ),
     Setting(
         "cluster", "bus", values.boolean, None, "true for `app`, false for `command`",
@@ -252,10 +266,10 @@ SETTINGS: tuple[Setting, ...] = (
         "bus = true",
     ),
     Setting(
-        "cluster", "cache", _later, None, "",
-        "The size of the cache that the workers share.",
-        'cache = "64M"',
-        later="the cluster API",
+        "cluster", "cache", values.size(1 << 20, 1 << 40), 64 << 20, '"64M"',
+        "How large the cache may become that the workers share: bytes, or \"64M\", \"1G\". It is "
+        "kept in memory, and takes none before it is used. What was set longest ago makes room.",
+        'cache = "256M"',
     ),
     Setting(
         "cluster", "url", _later, None, "",

@@ -20,6 +20,15 @@ LONGEST_COMMAND = 256 * 1024
 LONGEST_SPAN = 86400.0
 """Seconds that a time limit may have: a day."""
 
+LONGEST_LIFETIME = 365 * 86400.0
+"""Seconds that a worker may live at most, where it has a limit."""
+
+SMALLEST_WORKER = 16 * 2**20
+"""Bytes. Python with a web server is larger than this: whoever writes less has forgotten the unit."""
+
+LARGEST_WORKER = 2**50
+"""Bytes, more than any host has."""
+
 Parser = Callable[[object], object]
 
 UNIT_TYPES = (
@@ -98,27 +107,31 @@ def boolean(value: object) -> bool:
     return value
 
 
-def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
-    """Make a parser that takes one of `words`. Those of `later` are known and come with a later version."""
+def choice(*words: str) -> Callable[[object], str]:
+    """Make a parser that takes one of `words`."""
     cure = "write " + " or ".join(f'"{word}"' for word in words)
 
     def parse(value: object) -> str:
         if isinstance(value, str) and value in words:
             return value
-        if isinstance(value, str) and value in later:
-            raise Invalid(f"{show(value)} comes with a later version of svc", f"remove it, or {cure}")
         raise Invalid(f"{show(value)} is not known here", cure)
 
     return parse
 
 
-def whole(low: int, high: int, **words: int | None) -> Callable[[object], int | None]:
-    """Make a parser for a whole number from `low` to `high`, or one of `words` (`_` in a name is `-`)."""
+def whole(low: int, high: int, *, off: bool = False, **words: int | None) -> Callable[[object], int | None]:
+    """Make a parser for a whole number from `low` to `high`, or one of `words` (`_` in a name is `-`).
+
+    With `off`, 0 and false stand for none.
+    """
     names = {name.replace("_", "-"): number for name, number in words.items()}
     allowed = f"a whole number from {low} to {high}" if low + 1 < high else f"{low} or {high}"
     cure = f"write {allowed}" + "".join(f', or "{name}"' for name in names)
+    cure += ", or false for none" if off else ""
 
     def parse(value: object) -> int | None:
+        if off and _is_off(value):
+            return 0
         if isinstance(value, str) and value in names:
             return names[value]
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -143,14 +156,30 @@ def batch(value: object) -> int | str:
     )
 
 
-def seconds(low: float, *, off: bool = False) -> Callable[[object], float]:
-    """Make a parser for a time from `low` seconds to a day; with `off`, 0 and false stand for none.
+def canary(value: object) -> str:
+    """Return a path, or an http or https URL, that can stand in the first line of a request."""
+    text = string(value)
+    if re.fullmatch(r"(https?://[!-.0-~]+)?/[!-~]*", text) and "#" not in text and len(text) <= 2048:
+        return text
+    raise Invalid(
+        f"{show(value)} is no path of the app",
+        'write "/healthz", or "http://www.example.com/healthz" when the app looks at the host',
+    )
+
+
+def _is_off(value: object) -> bool:
+    return value is False or (value == 0 and isinstance(value, int | float))
+
+
+def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Callable[[object], float]:
+    """Make a parser for a time from `low` to `high` seconds; with `off`, 0 and false stand for none.
 
     Strings are read as systemd.time(7) does: "90", "500ms", "1min 30s". Milliseconds are the
     finest step, so that the number never needs an exponent in a unit.
     """
     hint = 'write seconds (30) or a time such as "500ms", "30s" or "2min"'
-    limits = f"from {low:g} s to 24 h" + (", or false for none" if off else "")
+    longest = "24 h" if high == LONGEST_SPAN else f"{high / 86400:g} d"
+    limits = f"from {low:g} s to {longest}" + (", or false for none" if off else "")
 
     def parse(value: object) -> float:
         if off and value is False:
@@ -166,11 +195,44 @@ def seconds(low: float, *, off: bool = False) -> Callable[[object], float]:
             raise Invalid(f"{show(value)} is not a time", hint)
         if off and span == 0:
             return 0.0
-        if not low <= span <= LONGEST_SPAN:  # also false for nan
+        if not low <= span <= high:  # also false for nan
             raise Invalid(f"{show(value)} is out of range", f"write a time {limits}")
         return round(float(span), 3)
 
     return parse
+
+
+def size(low: int, high: int, *, off: bool = False) -> Callable[[object], int]:
+    """Make a parser for a size from `low` to `high` bytes; with `off`, 0 and false stand for none.
+
+    Strings have the suffixes that systemd's MemoryMax= has, systemd.resource-control(5): K, M, G and T to the
+    base of 1024.
+    """
+    hint = f'write a size from {show_size(low)} to {show_size(high)}, such as "64M" or "1G"'
+    hint += ", or false for none" if off else ""
+
+    def parse(value: object) -> int:
+        if off and _is_off(value):
+            return 0
+        if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,16}) ?([KMGT]?)", value)):
+            count = int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            count = value
+        else:
+            raise Invalid(f"{show(value)} is not a size", hint)
+        if not low <= count <= high:
+            raise Invalid(f"{show(value)} is out of range", hint)
+        return count
+
+    return parse
+
+
+def show_size(size: int) -> str:
+    """Return a size as `size` reads it, as short as it can be."""
+    steps = 0
+    while steps < 4 and size and not size % 1024:
+        size, steps = size // 1024, steps + 1
+    return f"{size}{' KMGT'[steps].strip()}"
 
 
 def app(value: object) -> str:

@@ -1,4 +1,4 @@
-"""svcctl: check, render and roll out apps. Running them is systemctl's work."""
+"""svcctl: check, reload and look at apps. All else about running them is systemctl's work."""
 
 import argparse
 import sys
@@ -8,11 +8,14 @@ from svc import __version__
 _EPILOG = """\
 Everything else is systemd's: systemctl start|stop|restart|reload|status NAME.target,
 journalctl -u 'NAME@*', systemctl edit NAME@.service. See svc.toml(5) for the app files.
+
+Exit status: 0 done, 1 something is wrong (a reload: nothing has changed), 2 called wrongly,
+3 a reload failed and some workers run the new version, 4 it was aborted, 5 the app does not run.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
+    """Run one command. Returns one of `svc.ctl.codes`."""
     options = _parser().parse_args(argv)
     # Each command is imported when it is asked for: a rollout needs no jinja2 before it has an app.
     if options.command == "check":
@@ -23,9 +26,21 @@ def main(argv: list[str] | None = None) -> int:
         from svc.ctl.render import render
 
         return render(options.names, options.output, user_scope=options.user, systemd=options.systemd_version)
-    from svc.ctl.rollout import rollout
+    if options.command == "rollout":
+        from svc.ctl.rollout import rollout, verdict
 
-    return rollout(options.name, user_scope=options.user)
+        return (verdict if options.verdict else rollout)(options.name, user_scope=options.user)
+    if options.command == "reload":
+        from svc.ctl.reload import abort, reload
+
+        return (abort if options.abort else reload)(options.name, user_scope=options.user)
+    if options.command == "status":
+        from svc.ctl.status import status
+
+        return status(options.name, user_scope=options.user)
+    from svc.ctl.status import list_all
+
+    return list_all(user_scope=options.user)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,10 +70,22 @@ def _parser() -> argparse.ArgumentParser:
         "--systemd-version", type=int, metavar="N", help="for which systemd (default: the one installed here)"
     )
 
+    reload = commands.add_parser(
+        "reload", help="replace the workers of an app without a failed request, and show how it goes"
+    )
+    reload.add_argument("name", metavar="NAME", help="the app")
+    reload.add_argument("--abort", action="store_true", help="stop the rollout that runs, after this batch")
+
+    status = commands.add_parser("status", help="show the workers of an app, and what each of them runs")
+    status.add_argument("name", metavar="NAME", help="the app")
+
+    commands.add_parser("list", help="show all apps")
+
     rollout = commands.add_parser(
-        "rollout", help="replace the workers of an app; `systemctl reload NAME.target` runs this"
+        "rollout", help="the rollout itself; `systemctl reload NAME.target` and `svcctl reload` run it"
     )
     rollout.add_argument("name", metavar="NAME", help="the app")
+    rollout.add_argument("--verdict", action="store_true", help="say whether the last one came to its end")
     return parser
 
 

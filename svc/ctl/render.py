@@ -16,7 +16,7 @@ def render(names: list[str], output: str | None, *, user_scope: bool, systemd: i
     if systemd is not None:
         host = replace(host, systemd=systemd)
     search = SearchPath.user() if user_scope else SearchPath.system()
-    outcomes = select(render_all(search, host), names)
+    outcomes = select(render_all(search, host, at_rest=output is not None), names)
     if outcomes is None:
         return 1
     for outcome in outcomes:

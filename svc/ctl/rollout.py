@@ -1,95 +1,76 @@
 """svcctl rollout: what `systemctl reload NAME.target` runs, as ExecReload= of the coordinator."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from svc.app import App
-from svc.config import ConfigError, SearchPath, find, load
-from svc.rollout.listening import is_open
-from svc.rollout.steps import RolloutFailed, roll_out, stale_units
+from svc.ctl import codes
+from svc.rollout import journal, progress
+from svc.rollout.brake import Brake
+from svc.rollout.events import Event, Message, Outcome
+from svc.rollout.folder import Folder
+from svc.rollout.plan import alive, is_surge
+from svc.rollout.run import BadConfiguration, NotRunning, run
+from svc.rollout.steps import RolloutAborted, RolloutFailed
 from svc.rollout.systemd import Manager, SystemdError
-from svc.units.host import Host, this_host
-
-# The units that a generator wrote lie here; others were rendered into a package.
-_GENERATED = "/generator"
+from svc.rollout.telling import Teller
 
 
 def rollout(name: str, *, user_scope: bool) -> int:
-    """Replace the workers of an app by ones with its newest version. Returns 1 when that failed."""
+    """Replace the workers of an app by ones with its newest version. Returns one of `svc.ctl.codes`."""
     began = time.time()
-    manager = Manager(user=user_scope)
+    brake = Brake()
+    brake.install()
+    manager, folder = Manager(user=user_scope), Folder.of(name, user_scope=user_scope)
+    tell = Teller(name, folder.path)
     try:
-        app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
-        _check_listeners(app)
-        _reload_units(app, host, manager)
-        roll_out(app, host, manager, _say)
-    except (ConfigError, RolloutFailed, SystemdError) as error:
-        _report(error, began, user_scope=user_scope)
-        # A failure does not travel from the coordinator to the target: only a cancelled job makes
-        # `systemctl reload NAME.target` fail.
-        if job := manager.reload_job(f"{name}.target"):
-            manager.cancel(job)
-        return 1
-    _say("done")
-    return 0
+        run(name, manager, folder, tell, brake, user_scope=user_scope)
+    except RolloutAborted as error:
+        tell(Event(str(error), Message.ABORTED, (), error.done, error.total, Outcome.ABORTED))
+        return codes.ABORTED
+    except SystemdError as error:
+        tell(Event("systemd does not answer", Message.FAILED, outcome=Outcome.FAILED), reason=str(error))
+        return codes.FAILED
+    except RolloutFailed as error:
+        _explain(error, tell, began, user_scope=user_scope)
+        if isinstance(error, NotRunning):
+            return codes.NOT_RUNNING
+        return codes.PARTLY if error.done else codes.FAILED
+    return codes.DONE
 
 
-def _load(name: str, *, user_scope: bool) -> App:
-    files = find(SearchPath.user() if user_scope else SearchPath.system()).get(name)
-    if files is None:
-        raise RolloutFailed(f"the app file of {name} is gone; nothing has changed")
-    return load(files)
+def _explain(error: RolloutFailed, tell: Teller, began: float, *, user_scope: bool) -> None:
+    """Say in one line why; then what the units that are to blame said last."""
+    said = {unit: journal.entries(unit, began, user_scope=user_scope) for unit in error.units}
+    event = Event(str(error), Message.FAILED, error.units, error.done, error.total, Outcome.FAILED)
+    if isinstance(error, BadConfiguration):
+        first, *more = error.error.problems
+        tell(event, reason=f"{first}{f' (and {len(more)} more)' if more else ''}")
+    else:
+        tell(event, reason=journal.reason(said[error.units[0]]) if said else "")
+    for unit, entries in said.items():
+        for line in journal.last_lines(entries):
+            text = line if line.startswith(unit) else f"{unit}: {line}"
+            tell(Event(text, Message.WORKER, (unit,)))
 
 
-def _check_listeners(app: App) -> None:
-    closed = [str(listen) for listen in app.listen if not is_open(listen)]
-    if closed:
-        raise RolloutFailed(
-            f"{', '.join(closed)} is not open, and a reload keeps the listeners as they are: "
-            f"to change `listen` run `systemctl stop {app.name}.target '{app.name}*.socket'`, then "
-            f"`systemctl start {app.name}.target`; nothing has changed"
-        )
+def verdict(name: str, *, user_scope: bool) -> int:
+    """Say whether the rollout that has just ended came to its end, however it ended: killed, too.
 
-
-def _reload_units(app: App, host: Host, manager: Manager) -> None:
-    def loaded(unit: str) -> str:
-        # A template has no state of its own: any instance of it tells its file.
-        path = manager.show(unit.replace("@.", "@0."), "FragmentPath").get("FragmentPath", "")
-        return Path(path).read_text() if path and Path(path).exists() else ""
-
-    coordinator = f"{app.name}.service"
-    shown = manager.show(coordinator, "FragmentPath", "NeedDaemonReload")
-    generated = _GENERATED in shown.get("FragmentPath", "")
-    outdated = any(
-        manager.show(unit, "NeedDaemonReload").get("NeedDaemonReload") == "yes"
-        for unit in (coordinator, f"{app.name}@0.service")
-    )
-    if outdated or (generated and stale_units(app, host, loaded)):
-        _say("the configuration changed: reading the units anew")
-        manager.daemon_reload()
-
-
-def _report(error: Exception, began: float, *, user_scope: bool) -> None:
-    problems = error.problems if isinstance(error, ConfigError) else (error,)
-    for problem in problems:
-        print(f"<3>rollout failed: {problem}", file=sys.stderr)
-    for unit in error.units if isinstance(error, RolloutFailed) else ():
-        for line in _last_words(unit, began, user_scope=user_scope):
-            print(f"<4>{unit}: {line}", file=sys.stderr)
-
-
-def _last_words(unit: str, began: float, *, user_scope: bool) -> list[str]:
-    chosen = [f"--user-unit={unit}" if user_scope else f"--unit={unit}", f"--since=@{began:.3f}"]
-    done = subprocess.run(
-        ["journalctl", *chosen, "--lines=30", "--output=cat", "--no-pager", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.splitlines()
-
-
-def _say(message: str) -> None:
-    print(message, flush=True)
+    When it did not, `systemctl reload NAME.target` must fail, and a failure does not travel from the
+    coordinator to the target: only a cancelled job does that. When one more reload was asked for since it
+    began, systemd runs it again, and that has the last word; but not after an operator aborted it.
+    A surge worker that a killed rollout left behind is stopped.
+    """
+    folder, manager = Folder.of(name, user_scope=user_scope), Manager(user=user_scope)
+    if folder.take_success():
+        return codes.DONE
+    manager.begin_to_stop([unit for unit in alive(manager, f"{name}@*.service") if is_surge(unit)])
+    if manager.job(f"{name}.service", "stop", "restart"):
+        return codes.DONE  # it was killed for this; the reload's own job is gone
+    aborted = [line.outcome for line in progress.read(folder.path)[-1:]] == [Outcome.ABORTED]
+    own, targets = manager.job(f"{name}.service", "reload"), manager.job(f"{name}.target", "reload")
+    asked_again = own is not None and own.waits
+    if targets is not None and (aborted or not asked_again):
+        manager.cancel(targets.number)
+    if own is not None and aborted and asked_again:
+        manager.cancel(own.number)
+    return codes.FAILED

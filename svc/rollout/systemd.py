@@ -1,9 +1,12 @@
 """systemd's manager, by its own command. What systemctl says is checked against what the units then show."""
 
+import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from svc.rollout.generation import of_process
 
 # How long to wait before systemd is asked again after its connection broke (a daemon-reexec), in seconds.
 _RETRY = 0.2
@@ -18,7 +21,10 @@ class SystemdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once."""
+    """A unit as systemd sees it: `invocation` is new at every start, `started` says it was active once.
+
+    `pid` and `job` are 0 when it has none; `since` is when its state changed, in seconds since the epoch.
+    """
 
     active: str
     sub: str
@@ -26,6 +32,22 @@ class UnitState:
     invocation: str
     started: bool
     job: int
+    pid: int = 0
+    since: float = 0.0
+
+
+_STATE = (
+    *("ActiveState", "SubState", "Result", "InvocationID"),
+    *("ActiveEnterTimestampMonotonic", "Job", "MainPID", "StateChangeTimestamp"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that systemd has to do. `waits`: it has not begun, or is to be done once more."""
+
+    number: int
+    waits: bool
 
 
 class Manager:
@@ -36,17 +58,22 @@ class Manager:
 
     def state(self, unit: str) -> UnitState:
         """Return a unit's state. Raises SystemdError when systemd does not answer."""
-        values = self.show(
-            unit, "ActiveState", "SubState", "Result", "InvocationID", "ActiveEnterTimestampMonotonic", "Job"
-        )
-        return UnitState(
-            active=values.get("ActiveState", ""),
-            sub=values.get("SubState", ""),
-            result=values.get("Result", ""),
-            invocation=values.get("InvocationID", ""),
-            started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
-            job=int(values.get("Job") or 0),
-        )
+        return self.states([unit])[unit]
+
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]:
+        """Return the states of several units, asked for at once. Raises SystemdError."""
+        if not units:
+            return {}
+        shown = self._ask("show", *units, f"--property={','.join(_STATE)}", "--timestamp=unix").split("\n\n")
+        return {unit: _state(block) for unit, block in zip(units, shown, strict=True)}
+
+    def generation(self, pid: int) -> str | None:
+        """Return the generation that a worker's main process was started as; None when it is not known."""
+        return of_process(pid) if pid else None
+
+    def cat(self, unit: str) -> str:
+        """Return the text of a unit with all its drop-ins. Raises SystemdError."""
+        return self._ask("cat", unit)
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """Return properties of a unit; a property that is a list has one line per entry."""
@@ -61,17 +88,22 @@ class Manager:
         lines = self._ask("list-units", "--all", "--plain", "--no-legend", pattern).splitlines()
         return [line.split()[0] for line in lines if line.strip()]
 
-    def reload_job(self, unit: str) -> int | None:
-        """Return the number of a unit's waiting or running reload job."""
+    def job(self, unit: str, *kinds: str) -> Job | None:
+        """Return a unit's waiting or running job of one of these kinds ("reload", "stop")."""
         for line in self._ask("list-jobs", "--no-legend", unit).splitlines():
-            number, _, kind = line.split()[:3]
-            if kind == "reload":
-                return int(number)
+            number, _, kind, state = line.split()[:4]
+            if kind in kinds:
+                return Job(int(number), waits=state == "waiting")
         return None
 
     def cancel(self, job: int) -> None:
         """Cancel a job; whoever waits for it is told that it was cancelled."""
         self._run("cancel", str(job))
+
+    def kill(self, unit: str, number: signal.Signals) -> str:
+        """Send a signal to the process that reloads a unit; return what went wrong, or nothing."""
+        code, errors = self._run("kill", "--kill-whom=control", f"--signal={number.name}", unit)
+        return errors if code else ""
 
     def daemon_reload(self) -> None:
         """Make systemd read all units anew. Raises SystemdError."""
@@ -84,6 +116,11 @@ class Manager:
         self._run("stop", *units)
         self._settle(units)
 
+    def begin_to_stop(self, units: Sequence[str]) -> None:
+        """Have units stopped, without waiting."""
+        if units:
+            self._run("stop", "--no-block", *units)
+
     def start(self, units: Sequence[str]) -> list[str]:
         """Start units, wait for all of them; return those that did not become active."""
         self._run("start", *units)
@@ -92,7 +129,7 @@ class Manager:
 
     def restart(self, units: Sequence[str]) -> list[str]:
         """Restart units, wait for all of them; return those that did not come back."""
-        before = {unit: self.state(unit).invocation for unit in units}
+        before = {unit: state.invocation for unit, state in self.states(units).items()}
         states: dict[str, UnitState] = {}
         left = list(units)
         for _ in range(_RESTART_TRIES):
@@ -104,15 +141,14 @@ class Manager:
                 break
         return [unit for unit in units if unit in left or states[unit].active != "active"]
 
-    def _settle(self, units: Iterable[str]) -> dict[str, UnitState]:
+    def _settle(self, units: Sequence[str]) -> dict[str, UnitState]:
         # systemctl waits by itself, unless its connection breaks (daemon-reexec): the truth is
         # that no job is left.
-        states = {}
-        for unit in units:
-            while (state := self.state(unit)).job:
-                time.sleep(_RETRY)
-            states[unit] = state
-        return states
+        while True:
+            states = self.states(units)
+            if not any(state.job for state in states.values()):
+                return states
+            time.sleep(_RETRY)
 
     def _ask(self, *arguments: str) -> str:
         for _ in range(_RETRIES):
@@ -134,3 +170,17 @@ class Manager:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+
+def _state(shown: str) -> UnitState:
+    values = dict(line.split("=", 1) for line in shown.splitlines() if line)
+    return UnitState(
+        active=values.get("ActiveState", ""),
+        sub=values.get("SubState", ""),
+        result=values.get("Result", ""),
+        invocation=values.get("InvocationID", ""),
+        started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
+        job=int(values.get("Job") or 0),
+        pid=int(values.get("MainPID") or 0),
+        since=float(values.get("StateChangeTimestamp", "").removeprefix("@") or 0),
+    )

@@ -1,6 +1,7 @@
 """Every app's units, and what stands in the way of some of them. The generator and svcctl share this."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from svc.app import App
 from svc.config import AppFiles, ConfigError, SearchPath, conflicts, find, load
 from svc.config.problems import Problem
 from svc.units.collisions import Taken, check_free
-from svc.units.host import Host, this_host
+from svc.units.host import Host
 from svc.units.render import render, wanted_by
+from svc.units.running import NOT_RUNNING, Running, running, running_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,11 @@ class Outcome:
     static: bool = False
 
 
-def render_all(search: SearchPath, host: Host, root: str = "/") -> list[Outcome]:
-    """Render every app that is found. A broken one costs that app alone."""
+def render_all(search: SearchPath, host: Host, root: str = "/", *, at_rest: bool = False) -> list[Outcome]:
+    """Render every app that is found. A broken one costs that app alone.
+
+    An app that runs keeps its listeners where they are, unless `at_rest`: units for a package.
+    """
     found = find(search)
     loaded: dict[str, App] = {}
     problems: dict[str, tuple[Problem, ...]] = {}
@@ -41,17 +46,30 @@ def render_all(search: SearchPath, host: Host, root: str = "/") -> list[Outcome]
         problems[name] = (problem,)
 
     return [
-        _outcome(name, files, loaded.get(name), problems.get(name, ()), host, root)
+        _outcome(
+            files,
+            loaded.get(name),
+            problems.get(name, ()),
+            host,
+            root,
+            NOT_RUNNING if at_rest else running(name, user_scope=host.user_scope, root=root),
+        )
         for name, files in sorted(found.items())
     ]
 
 
 def _outcome(
-    name: str, files: AppFiles, app: App | None, problems: tuple[Problem, ...], host: Host, root: str
+    files: AppFiles,
+    app: App | None,
+    problems: tuple[Problem, ...],
+    host: Host,
+    root: str,
+    now: Running,
 ) -> Outcome:
+    name = files.name
     if app is None or problems:
         return Outcome(name, files, app, {}, problems)
-    units = render(app, host)
+    units = render(app, host, now)
     try:
         free = check_free(units, user_scope=host.user_scope, root=root)
     except Taken as taken:
@@ -70,30 +88,37 @@ def is_running(name: str, root: str = "/") -> bool:
     return os.path.lexists(Path(root, "run/systemd/units", f"invocation:{name}.service"))
 
 
-def write(outcome: Outcome, host: Host, folder: Path) -> None:
-    """Write one app's units and the links that start it at boot."""
-    if outcome.app is None or outcome.problems or outcome.static:
-        return
-    for unit, text in outcome.units.items():
-        (folder / unit).write_text(text)
-    target = f"{outcome.name}.target"
-    for wanting in wanted_by(outcome.app, host):
-        links = folder / f"{wanting}.wants"
-        links.mkdir(exist_ok=True)
-        link = links / target
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path("..", target))
+def generate(search: SearchPath, host: Host, folder: Path, root: str = "/") -> list[str]:
+    """Do the generator's work. Returns the errors, one line each.
 
-
-def generate(folder: str, *, user_scope: bool) -> list[str]:
-    """Do the generator's work. Returns the errors, one line each."""
-    search = SearchPath.user() if user_scope else SearchPath.system()
-    host = this_host(user_scope=user_scope)
+    An app that runs and whose file is broken or gone keeps the units that it runs with.
+    """
     messages: list[str] = []
-    for outcome in render_all(search, host):
+    outcomes = render_all(search, host, root)
+    for outcome in outcomes:
         messages += map(str, outcome.problems)
-        try:
-            write(outcome, host, Path(folder))
-        except OSError as error:
-            messages.append(f"{outcome.files.main}: cannot write the units: {error}")
+        if outcome.app is not None and outcome.units and not outcome.static:
+            messages += _write(outcome.name, outcome.units, wanted_by(outcome.app, host), folder)
+    made = {outcome.name for outcome in outcomes if outcome.units}
+    for name in running_names(user_scope=host.user_scope, root=root):
+        if name not in made:
+            kept = running(name, user_scope=host.user_scope, root=root)
+            messages += _write(name, kept.units, kept.wanted_by, folder)
     return messages
+
+
+def _write(name: str, units: dict[str, str], wanted_by: Iterable[str], folder: Path) -> list[str]:
+    """Write one app's units and the links that start it at boot. Returns what went wrong."""
+    target = f"{name}.target"
+    try:
+        for unit, text in units.items():
+            (folder / unit).write_text(text)
+        for wanting in wanted_by if units else ():
+            links = folder / f"{wanting}.wants"
+            links.mkdir(exist_ok=True)
+            link = links / target
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("..", target))
+    except OSError as error:
+        return [f"{name}: cannot write the units: {error}"]
+    return []

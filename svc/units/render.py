@@ -8,9 +8,12 @@ import hashlib
 import re
 from typing import Any
 
-from svc.app import App, Family, Interface, Listen
+from svc import turn
+from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface
 from svc.units import escape
 from svc.units.host import Host
+from svc.units.running import NOT_RUNNING, Running
+from svc.units.sockets import address, sockets, tcp
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
@@ -28,40 +31,35 @@ _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 
-def render(app: App, host: Host) -> dict[str, str]:
-    """Return the text of every unit of `app` by the unit's name."""
-    workers = worker_units(app, host)
-    listeners = listener_count(app, host)
-    shared, grouped = _split_listeners(app.listen, listeners)
-    socket_files: dict[str, tuple[tuple[Listen, ...], str]] = {}
-    sockets: list[str] = []
-    if shared:
-        socket_files[f"{app.name}.socket"] = (shared, "http")
-        sockets.append(f"{app.name}.socket")
-    if grouped:
-        socket_files[f"{app.name}@.socket"] = (grouped, "http-%i")
-        sockets += [f"{app.name}@{number}.socket" for number in range(listeners)]
-
-    bus = has_bus(app)
+def render(app: App, host: Host, running: Running = NOT_RUNNING) -> dict[str, str]:
+    """Return the text of every unit of `app` by the unit's name; `running` is what it runs with now."""
+    held = sockets(app, listener_count(app, host), running)
+    names = [f"{app.name}.target", f"{app.name}.service", f"{app.name}@.service", *held.files]
+    bus = [f"{app.name}-bus@.socket", f"{app.name}-bus@.service"] if has_bus(app) else []
+    wake = [f"{app.name}-wake@.service"] if held.further else []
     common: dict[str, Any] = {
         "name": app.name,
         "source": escape.plain(str(app.source)),
         "systemd": host.systemd,
         "user_scope": host.user_scope,
-        "workers": workers,
-        "sockets": sockets,
+        "workers": worker_units(app, host),
+        "sockets": held.units,
         "bus": f"{app.name}-bus@%i.socket" if bus else "",
+        "units": [*names, *bus, *wake],
     }
     units = {
         f"{app.name}.target": _fill("app.target", common, wanted_by=wanted_by(app, host)),
-        f"{app.name}.service": _fill("app.service", common, rollout=_rollout(app, host)),
+        f"{app.name}.service": _fill(
+            "app.service", common, rollout=_rollout(app, host), verdict=_rollout(app, host, "--verdict")
+        ),
         f"{app.name}@.service": _fill("app@.service", common, **_worker(app, host)),
     }
-    for unit, (listen, descriptor) in socket_files.items():
-        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, listen, descriptor))
-    if bus:
-        units[f"{app.name}-bus@.socket"] = _fill("app-bus.socket", common)
-        units[f"{app.name}-bus@.service"] = _fill("app-bus.service", common)
+    for unit, addresses in held.files.items():
+        units[unit] = _fill("app.socket", common, unit=unit, **_socket(app, unit, addresses))
+    for unit in bus:
+        units[unit] = _fill(unit.replace(f"{app.name}-bus@", "app-bus"), common)
+    for unit in wake:
+        units[unit] = _fill("app-wake.service", common)
     return units
 
 
@@ -83,9 +81,15 @@ def worker_units(app: App, host: Host) -> list[str]:
 
 
 def listener_count(app: App, host: Host) -> int:
-    """Return how many listeners are bound to each TCP address of the app."""
+    """Return how many listeners are to be bound to each TCP address of the app."""
     workers = worker_count(app, host)
+    if not tcp(app):
+        return 1  # unix sockets have no SO_REUSEPORT
+    if app.balance.policy == STICKY_IP:
+        return workers
     if app.balance.listeners is None:
+        if app.command:
+            return 1  # most programs take one listener, and accept from no other
         return -(-workers // WORKERS_PER_LISTENER)
     return app.balance.listeners or workers
 
@@ -97,25 +101,19 @@ def wanted_by(app: App, host: Host) -> tuple[str, ...]:
     return ("default.target",) if host.user_scope else ("multi-user.target",)
 
 
-def _split_listeners(
-    listen: tuple[Listen, ...], listeners: int
-) -> tuple[tuple[Listen, ...], tuple[Listen, ...]]:
-    # Unix sockets have no SO_REUSEPORT: whatever the number of listeners, a path has one.
-    if listeners == 1:
-        return listen, ()
-    shared = tuple(one for one in listen if one.family is Family.UNIX)
-    return shared, tuple(one for one in listen if one.family is not Family.UNIX)
-
-
-def _socket(app: App, listen: tuple[Listen, ...], descriptor: str) -> dict[str, Any]:
+def _socket(app: App, unit: str, addresses: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "addresses": [escape.path(one.path or str(one)) for one in listen],
-        "description": escape.plain(", ".join(map(str, listen))),
-        "descriptor": descriptor,
+        "addresses": addresses,
+        "description": ", ".join(f"unix:{one}" if one.startswith("/") else one for one in addresses),
+        "descriptor": "http-%i" if unit == f"{app.name}@.socket" else "http",
+        # systemd opens no socket whose service is active, as the coordinator is while an app grows.
+        "service": f"{app.name}.service" if unit == f"{app.name}.socket" else f"{app.name}-wake@%i.service",
+        # 0.0.0.0 and [::] on one port, in this unit or in two.
         "ipv6_only": any(
             one.family is Family.INET6 and other.family is Family.INET and one.port == other.port
-            for one in listen
-            for other in listen
+            for one in app.listen
+            for other in app.listen
+            if address(one) in addresses
         ),
         "directives": app.socket,
     }
@@ -134,6 +132,8 @@ def _worker(app: App, host: Host) -> dict[str, Any]:
         "start": _seconds(app.limits.start),
         "stop": _seconds(app.limits.drain + SHUTDOWN_MARGIN),
         "watchdog": _seconds(watchdog) if watchdog else "",
+        "replaces": app.limits.replaces,
+        "replaced_status": turn.EXIT_STATUS,
         "user": escape.plain(app.user),
         "dynamic_user": _dynamic_user(app.name),
         "protect_home": "read-only" if _lives_in_a_home(app) else "yes",
@@ -150,6 +150,16 @@ def _command(app: App, host: Host) -> str:
     if app.interface is not Interface.AUTO:
         options += ["--interface", app.interface]
     options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
+    if app.reload.canary:
+        options += ["--canary", app.reload.canary, "--canary-timeout", _number(app.reload.canary_timeout)]
+    if app.limits.requests:
+        options += ["--requests", str(app.limits.requests)]
+    if app.limits.memory:
+        options += ["--memory", str(app.limits.memory)]
+    if app.limits.lifetime:
+        options += ["--lifetime", _number(app.limits.lifetime)]
+    if app.balance.policy != FAIR:
+        options += ["--policy", app.balance.policy]
     # -P keeps the current directory off the path until svc has started: a module of the
     # application's that is called like one of ours cannot break the worker. %i is the slot.
     start = escape.command_line([app.python, "-P", "-m", "svc.worker", app.name])
@@ -161,15 +171,17 @@ def _environment(app: App, host: Host) -> list[str]:
     if app.app:
         own["PYTHONPATH"] = ":".join(filter(None, [own.get("PYTHONPATH"), host.library]))
     assignments = [escape.environment(name, value) for name, value in own.items()]
-    # A worker of svc tells its application by itself; %i is the slot.
+    if app.cluster.cache != Cluster().cache:
+        assignments.append(f"SVC_CACHE_SIZE={app.cluster.cache}")
+    # A worker of svc tells its application the rest by itself; %i is the slot.
     if app.app:
         return assignments
     return [*assignments, f"SVC_APP={app.name}", "SVC_SLOT=%i", f"SVC_WORKERS={worker_count(app, host)}"]
 
 
-def _rollout(app: App, host: Host) -> str:
+def _rollout(app: App, host: Host, *options: str) -> str:
     scope = ["--user"] if host.user_scope else []
-    return escape.command_line([host.svcctl, *scope, "rollout", app.name])
+    return escape.command_line([host.svcctl, *scope, "rollout", *options, app.name])
 
 
 def _dynamic_user(name: str) -> str:

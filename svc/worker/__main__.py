@@ -16,19 +16,22 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from svc import turn
 from svc.worker import (
     application,
-    helping,
+    limits,
     listeners,
     log,
     loops,
     membership,
     notify,
+    policies,
     requirements,
     runtime,
     uvicorn_seam,
     wsgi,
 )
+from svc.worker.canary import Canary
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
@@ -53,7 +56,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--interface", choices=("auto", "asgi", "wsgi"), default="auto", help="how it is called"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers the app has")
+    parser.add_argument(
+        "--policy", choices=policies.POLICIES, default="fair", help="how connections reach workers"
+    )
     parser.add_argument("--drain", type=float, default=30.0, metavar="SECONDS", help="the longest drain")
+    parser.add_argument("--canary", metavar="URL", help="what a new version must answer before it serves")
+    parser.add_argument(
+        "--canary-timeout", type=float, default=5.0, metavar="SECONDS", help="how long that may take"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=0, metavar="N", help="be replaced after so many requests"
+    )
+    parser.add_argument("--memory", type=int, default=0, metavar="BYTES", help="be replaced at this size")
+    parser.add_argument(
+        "--lifetime", type=float, default=0.0, metavar="SECONDS", help="be replaced at this age"
+    )
     parser.add_argument(
         "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
     )
@@ -61,7 +78,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one worker; the exit status is 0 after SIGTERM and 1 when it could not start."""
+    """Run one worker; the exit status is 0 after SIGTERM, 1 when it could not start, and `turn.EXIT_STATUS`
+    when it has reached a limit.
+    """
     options = parse(arguments)
     faulthandler.enable()  # the watchdog sends SIGABRT: the journal shall show where every thread is
     for number in STOP_SIGNALS:
@@ -70,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.prepare_streams(journal)
     status = 0
     try:
-        run(options, journal)
+        if run(options, journal):
+            status = turn.EXIT_STATUS
     except log.WorkerError as error:
         journal.error(f"{options.name}: {error}")
         status = 1
@@ -78,10 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def run(options: argparse.Namespace, journal: log.Journal) -> None:
-    """Take the listeners, load the application, serve. Raises WorkerError."""
-    requirements.require()
+def run(options: argparse.Namespace, journal: log.Journal) -> bool:
+    """Take the listeners, load the application, serve. True when a successor shall start at once.
+
+    Raises WorkerError.
+    """
     with contextlib.ExitStack() as closing:
+        turns = limits.Inherited(listeners.take_turns())
+        closing.callback(turns.share)
+        requirements.require()
         inherited = listeners.take()
         for listener in inherited:
             closing.enter_context(listener.sock)
@@ -89,9 +114,17 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         watchdog = notify.watchdog_interval()
         notifier = notify.connect()
         closing.callback(notifier.close)
+        recycling = limits.Recycling(
+            limits.Limits(options.requests, options.memory, options.lifetime),
+            runtime.runtime_directory(options.name),
+            notifier,
+            journal,
+            turns,
+        )
         os.environ["SVC_APP"], os.environ["SVC_SLOT"] = options.name, options.slot
         os.environ["SVC_WORKERS"] = str(options.workers)
-        member = membership.join(options.name, options.slot, options.workers, bus)
+        canary = _canary(options)
+        member = membership.take_place(options.name, options.slot, options.workers, bus)
         if member is not None:
             closing.callback(member.close)
         chosen = loops.choose(journal, options.loop)
@@ -103,12 +136,28 @@ def run(options: argparse.Namespace, journal: log.Journal) -> None:
         meeting = _meet(options, journal)
         if meeting is not None:
             closing.callback(meeting.leave)
-        http, helps = uvicorn_seam.Http(asgi, websockets=not is_wsgi), helping.between(taken, options.slot)
+        name, slot, workers = options.name, options.slot, options.workers
+        policy = policies.of(options.policy, name, slot, workers, taken, journal, meeting)
+        http, helps = uvicorn_seam.Http(policy.wrap(asgi), websockets=not is_wsgi), policy.helping
         server = Server(
-            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member
+            http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )
-        chosen.loop.run_until_complete(server.serve())
-        _end_tasks(chosen.loop)
+        server.program, server.route, server.canary = policy.program, policy.router(chosen.loop), canary
+        try:
+            replaced = chosen.loop.run_until_complete(server.serve())
+        finally:
+            _end_tasks(chosen.loop)
+    return replaced
+
+
+def _canary(options: argparse.Namespace) -> Canary | None:
+    """What this worker has to answer before it serves.
+
+    Only a version that no rollout has brought to its end yet is asked (`svc.rollout.folder` says so): one
+    that is back from a crash must not be kept out because of what the canary depends on.
+    """
+    unproven = os.environ.pop("SVC_UNPROVEN", "")
+    return Canary(options.canary, options.canary_timeout) if options.canary and unproven else None
 
 
 def _meet(options: argparse.Namespace, journal: log.Journal) -> Meeting | None:
@@ -144,7 +193,7 @@ def _load(
     except BaseException as error:
         journal.exception(f"{options.name}: importing {options.app} failed:", error)
         raise log.WorkerError(
-            f"app = {options.app!r} could not be imported, the traceback is above"
+            f"app = {options.app!r} could not be imported, the traceback is above: {log.in_one_line(error)}"
         ) from None
     if options.interface != "auto":
         return app, application.Interface(options.interface)

@@ -16,7 +16,7 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from svc.worker import loops
 from svc.worker.listeners import Listener
@@ -34,11 +34,17 @@ EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Helping(Protocol):
     """Decides which of the listeners that are not its own a worker serves now."""
 
-    def joined(self, line: "FairLine") -> None:
-        """The worker stands in all lines."""
+    def joins(self, line: "FairLine") -> None:
+        """The worker is about to stand in all lines."""
 
-    def accepted(self) -> None:
-        """The worker took a connection."""
+    def joined(self) -> None:
+        """It stands in them, but for those from which `stand_aside` keeps it."""
+
+    def may_take(self, listener: Listener) -> bool:
+        """Whether a connection that waits at `listener` is for this worker."""
+
+    def accepted(self, listener: Listener, client: Any) -> None:
+        """The worker was woken and took a connection at `listener` from this address."""
 
     def left(self) -> None:
         """The worker accepts nothing more."""
@@ -66,6 +72,8 @@ class FairLine:
 
     async def join(self) -> None:
         """Register every listener; when this returns the worker is in line. Raises LoopUnfit."""
+        if self.helping is not None:
+            self.helping.joins(self)
         for listener in self.listeners:
             self.loop.loop.add_reader(listener.sock, self._woken, listener)
         for listener in self.listeners:
@@ -76,10 +84,13 @@ class FairLine:
                 await asyncio.sleep(0)
             else:
                 raise loops.LoopUnfit(f"{self.loop.name} does not register listener {listener.name}")
-            loops.reregister(self.loop.epoll, listener.sock.fileno())
+            if self._in_line(listener.sock.fileno()):
+                loops.reregister(self.loop.epoll, listener.sock.fileno())
+            else:
+                loops.leave(self.loop.epoll, listener.sock.fileno())
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)
         if self.helping is not None:
-            self.helping.joined(self)
+            self.helping.joined()
 
     def leave(self) -> None:
         """Stop accepting. What waits in the kernel's queue is for the siblings.
@@ -123,8 +134,19 @@ class FairLine:
         """Take one connection from the first of `listeners` that has one, and say from which."""
         waiting = _with_connections(listeners)
         return next(
-            (one for one in waiting if one.sock.fileno() not in self._paused and self._accept(one)), None
+            (
+                one
+                for one in waiting
+                if one.sock.fileno() not in self._paused and self._accept(one) is not None
+            ),
+            None,
         )
+
+    def look(self) -> None:
+        """See whether a connection waits for us, without a wake-up."""
+        # By a plain look: rejoining would disturb the line's order.
+        for listener in _with_connections(self.listeners):
+            self._woken(listener)
 
     def _in_line(self, fd: int) -> bool:
         return fd not in self._paused and fd not in self._aside
@@ -134,17 +156,19 @@ class FairLine:
             return  # an event that was on its way when the pause began
         if self._served:
             return  # one connection, then the loop's other work: it is still there at the next turn
+        if self.helping is not None and not self.helping.may_take(listener):
+            return
         now = self.loop.loop.time()
         if now - self._last < BURST_SECONDS:
             os.sched_yield()
         self._last = now
-        if self._accept(listener):
+        if (client := self._accept(listener)) is not None:
             loops.reregister(self.loop.epoll, listener.sock.fileno())
             if len(self.listeners) > 1:
                 self._served = True
                 self.loop.loop.call_soon(self._next_turn)
             if self.helping is not None:
-                self.helping.accepted()
+                self.helping.accepted(listener, client)
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
 
     def _next_turn(self) -> None:
@@ -156,26 +180,24 @@ class FairLine:
             # O_NONBLOCK belongs to the socket that all holders share: a program that cleared it would
             # make the next accept() hang.
             listener.sock.setblocking(False)
-        # By a plain look: rejoining would disturb the line's order.
-        for listener in _with_connections(self.listeners):
-            self._woken(listener)
+        self.look()
 
-    def _accept(self, listener: Listener) -> bool:
-        """Take one connection; False when there was none to take."""
+    def _accept(self, listener: Listener) -> Any:
+        """Take one connection, and return its client's address; None when there was none to take."""
         try:
-            connection, _ = listener.sock.accept()
+            connection, client = listener.sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
-            return False  # a sibling was faster, or the client is gone already
+            return None  # a sibling was faster, or the client is gone already
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._pause(listener, error)
             else:
                 # accept(2): errors that belong to one connection's network are to be retried.
                 self.journal.warning(f"accept on listener {listener}: {error.strerror}")
-            return False
+            return None
         connection.setblocking(False)
         self.adopt(connection)
-        return True
+        return client
 
     def _pause(self, listener: Listener, error: OSError) -> None:
         fd = listener.sock.fileno()

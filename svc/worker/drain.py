@@ -50,6 +50,7 @@ class Drain:
     _idle: dict[Any, None] = field(default_factory=dict)  # to be given, in this order
     _answered: dict[Any, None] = field(default_factory=dict)  # the same at once; they do not read meanwhile
     _active: dict[Any, float] = field(default_factory=dict)  # when a connection was last busy or heard
+    _held: set[Any] = field(default_factory=set)  # they do not read while a pipeline is answered
     _followed: set[Any] = field(default_factory=set)
     _closing: dict[Any, "asyncio.Task[None]"] = field(default_factory=dict)
 
@@ -94,6 +95,7 @@ class Drain:
         for gone in self._followed - self.http.connections:
             self._followed.discard(gone)
             self._active.pop(gone, None)
+            self._held.discard(gone)
         if self._idle or self._answered:
             self._schedule()
 
@@ -136,12 +138,23 @@ class Drain:
 
     def _has_answered(self, protocol: Any) -> None:
         """Now is the moment: a client in a hurry sends its next request before the next look."""
-        if self._siblings and self._siblings.ready() and not self.http.is_busy(protocol):
+        if not self._siblings or not self._siblings.ready():
+            self._read_again(protocol)
+        elif not self.http.is_busy(protocol):
             # What comes from now on is for the sibling to read. In the next turn the answer has been
             # written; in this one uvloop still keeps it.
             moving.pause(protocol)
             self._answered[protocol] = None
             self._schedule()
+        elif self.http.is_between_requests(protocol):
+            # A pipeline: a client that always has a request waiting would stay until the deadline.
+            moving.pause(protocol)
+            self._held.add(protocol)
+
+    def _read_again(self, protocol: Any) -> None:
+        if protocol in self._held:
+            self._held.discard(protocol)
+            moving.resume(protocol)
 
     def _give_some(self) -> None:
         self._scheduled = False
@@ -181,6 +194,10 @@ class Drain:
         self.http.announce_close()
         self._idle.clear()
         self._active.clear()  # only now are clients told
+        # Not before what has come meanwhile is read: to close a connection with bytes unread is to reset it.
+        for protocol in self._held & self.http.connections:
+            self.http.spare(protocol)
+            self._read_again(protocol)
         self._schedule()  # those that were about to be given read again
 
     def _close_websocket(self, protocol: Any) -> None:

@@ -1,7 +1,8 @@
 """Groups: a listener for every so many workers, and who helps whom.
 
 All listeners of an app are bound to the same address (SO_REUSEPORT, socket(7)), and the workers are
-divided among them: slot modulo listeners. The kernel walks past every busy waiter of a line, so a line
+divided among them: slot modulo listeners; or, when an app has shrunk to fewer workers than it has
+listeners, the listeners among the workers. The kernel walks past every busy waiter of a line, so a line
 should be short where many connections come; but a worker at leisure should serve whoever waits.
 """
 
@@ -24,7 +25,9 @@ def number_of(listener: Listener) -> int:
     return int(found[1]) if found else 0
 
 
-def divide(listeners: Sequence[Listener], slot: str) -> tuple[tuple[Listener, ...], tuple[Listener, ...]]:
+def divide(
+    listeners: Sequence[Listener], slot: str, workers: int
+) -> tuple[tuple[Listener, ...], tuple[Listener, ...]]:
     """A worker's own listeners, and those of the others.
 
     A path has one listener however many there are for an address: it is everybody's. And everything is
@@ -33,14 +36,15 @@ def divide(listeners: Sequence[Listener], slot: str) -> tuple[tuple[Listener, ..
     groups = sorted({number_of(one) for one in listeners if one.is_tcp})
     if not slot.isdecimal() or len(groups) < 2:
         return tuple(listeners), ()
-    ours = groups[int(slot) % len(groups)]
-    own = tuple(one for one in listeners if not one.is_tcp or number_of(one) == ours)
+    parts = min(len(groups), workers)
+    ours = {number for place, number in enumerate(groups) if place % parts == int(slot) % parts}
+    own = tuple(one for one in listeners if not one.is_tcp or number_of(one) in ours)
     return own, tuple(one for one in listeners if one not in own)
 
 
-def between(listeners: Sequence[Listener], slot: str) -> "Leisure | None":
+def between(listeners: Sequence[Listener], slot: str, workers: int) -> "Leisure | None":
     """How the worker of `slot` helps; None when all listeners are its own."""
-    _, others = divide(listeners, slot)
+    _, others = divide(listeners, slot, workers)
     return Leisure(others) if others else None
 
 
@@ -58,11 +62,18 @@ class Leisure:
     _next: int = 0
     _timer: asyncio.TimerHandle | None = field(default=None)
 
-    def joined(self, line: FairLine) -> None:
-        """Begin. The worker stands in all lines."""
+    def joins(self, line: FairLine) -> None:
+        """Begin."""
         self._line = line
 
-    def accepted(self) -> None:
+    def joined(self) -> None:
+        """The worker stands in all lines."""
+
+    def may_take(self, _listener: Listener) -> bool:
+        """Whoever is free takes it."""
+        return True
+
+    def accepted(self, _listener: Listener, _client: object) -> None:
         """The worker took a connection."""
         assert self._line is not None
         now = self._line.loop.loop.time()

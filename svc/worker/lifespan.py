@@ -8,7 +8,7 @@ raises has failed to start. Uvicorn would serve it, broken.
 import asyncio
 from typing import Any
 
-from svc.worker.log import Journal, WorkerError
+from svc.worker.log import Journal, WorkerError, in_one_line
 from svc.worker.uvicorn_seam import Asgi
 
 
@@ -36,10 +36,11 @@ class Lifespan:
             self._supported = True
         elif self._answer:
             self._explain()
-            raise WorkerError("the application's start-up failed (lifespan.startup.failed)")
+            said = str(self._answer.get("message", "")).strip() or "lifespan.startup.failed"
+            raise WorkerError(f"the application's start-up failed: {said.splitlines()[-1]}")
         elif self._error is not None and self._taken and not self._foreign:
             self._explain()
-            raise WorkerError(f"the application's start-up failed ({type(self._error).__name__})")
+            raise WorkerError(f"the application's start-up failed: {in_one_line(self._error)}")
 
     async def shutdown(self) -> None:
         """Run the application's shutdown. What goes wrong is said in the journal; the worker ends anyway."""

@@ -6,13 +6,14 @@ Listeners are known by name, because their order differs from worker to worker.
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from svc.worker.log import WorkerError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 BUS = "bus"  # FileDescriptorName= of the worker's queue of messages, which is no listener
+TURN = "turn"  # FDNAME= of what a predecessor left, which is none either
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _CURE = "start this worker by systemd (systemctl start NAME.target), with a socket unit that listens"
 
@@ -43,6 +44,25 @@ def describe(address: object) -> str:
     return f"unix:{address}"
 
 
+def take_turns(environ: Mapping[str, str] | None = None, first: int = FIRST_FD) -> tuple[int, ...]:
+    """What the predecessor left with systemd (`svc.turn`). Call it before `take`, which passes these over."""
+    env = os.environ if environ is None else environ
+    if env.get("LISTEN_PID") != str(os.getpid()):
+        return ()
+    labels = env.get("LISTEN_FDNAMES", "").split(":")
+    found = tuple(fd for fd, label in enumerate(labels, first) if _is_turn(fd, label))
+    for fd in found:
+        os.set_inheritable(fd, False)
+    return found
+
+
+def _is_turn(fd: int, label: str) -> bool:
+    try:
+        return label == TURN and stat.S_ISDIR(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
 def take(environ: MutableMapping[str, str] | None = None, first: int = FIRST_FD) -> tuple[Listener, ...]:
     """Take over the listeners and remove the variables, so that no child believes they are its own.
 
@@ -58,7 +78,8 @@ def take(environ: MutableMapping[str, str] | None = None, first: int = FIRST_FD)
         raise WorkerError(f"no listeners: LISTEN_FDS is {count!r}; {_CURE}")
     labels = names.split(":") if names else []
     labels += ["unknown"] * (int(count) - len(labels))  # what sd_listen_fds_with_names(3) calls them
-    return tuple(_take_one(first + index, labels[index]) for index in range(int(count)))
+    given = [(first + index, labels[index]) for index in range(int(count))]
+    return tuple(_take_one(fd, label) for fd, label in given if not _is_turn(fd, label))
 
 
 def without_bus(taken: tuple[Listener, ...]) -> tuple[tuple[Listener, ...], socket.socket | None]:

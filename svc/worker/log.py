@@ -17,6 +17,11 @@ class WorkerError(Exception):
     """The worker cannot go on. The text says what is wrong and the cure; the exit status is 1."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return what the last line of a traceback says."""
+    return traceback.format_exception_only(error)[-1].strip()
+
+
 def prefixed(priority: int, text: str) -> str:
     """Give each line of `text` its priority; without that, only the first line would have one."""
     return "".join(f"<{priority}>{line}\n" for line in text.splitlines() or [""])

@@ -31,17 +31,18 @@ class Notify:
         self._unsent[state.partition("=")[0]] = state
         self.flush()
 
-    def flush(self) -> None:
-        """Send what systemd's queue had no room for; to be called now and then."""
+    def flush(self) -> bool:
+        """Send what systemd's queue had no room for; to be called now and then. True when all is sent."""
         while self._unsent and self._sender is not None:
             kind, state = next(iter(self._unsent.items()))
             try:
                 self._sender.notify(state)
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 pass  # nobody listens there, and nothing is to be done about that
             del self._unsent[kind]
+        return True
 
     def ready(self, status: str) -> None:
         """The application has started and the listeners are registered."""
@@ -57,6 +58,24 @@ class Notify:
     def watchdog(self) -> None:
         """The event loop is alive."""
         self._send("WATCHDOG=1")
+
+    def keep(self, name: str, fd: int) -> bool:
+        """Have systemd keep a copy of `fd` for this worker's successor (FDSTORE=1, sd_notify(3)).
+
+        False when it cannot be told now; nothing else tells whether it has room (FileDescriptorStoreMax=).
+        FDPOLL=0, because systemd would otherwise watch the descriptor for an end that a folder does not have.
+        """
+        if self._sender is None or self._sender.socket is None or not self.flush():
+            return False
+        try:
+            socket.send_fds(self._sender.socket, [f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0".encode()], [fd])
+        except OSError:
+            return False
+        return True
+
+    def forget(self, name: str) -> None:
+        """Have systemd close the descriptors that it keeps under `name`."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def close(self) -> None:
         """Close the connection to systemd."""

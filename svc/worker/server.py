@@ -3,26 +3,32 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from svc import gentle
-from svc.cluster.member import Member
 from svc.worker.accept import FairLine, Helping
+from svc.worker.canary import Canary
 from svc.worker.connections import Adopter
+from svc.worker.cookie.router import Router
 from svc.worker.drain import Drain
 from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
+from svc.worker.limits import CHECK_SECONDS, Recycling
 from svc.worker.listeners import Listener
-from svc.worker.log import Journal, adopt_logger
+from svc.worker.log import Journal, WorkerError, adopt_logger
 from svc.worker.loops import Loop
+from svc.worker.membership import Membership
 from svc.worker.notify import Notify
+from svc.worker.steering import Program, steer
 from svc.worker.uvicorn_seam import Http
 
 STATUS_SECONDS = 5.0
 DATE_SECONDS = 1.0
-MESSAGES_SECONDS = 1.0  # for handlers of messages that still run after the drain
+MESSAGES_SECONDS = 1.0  # for messages and jobs that still run when the drain has used up its time
 SHUTDOWN_SECONDS = 2.5  # for the application's shutdown after the drain: systemd's limit is 5 s after it
 
 
@@ -39,23 +45,31 @@ class Server:
     watchdog: float | None = None
     meeting: Meeting | None = None
     helping: Helping | None = None
-    member: Member | None = None
+    member: Membership | None = None
+    recycling: Recycling | None = None
+    program: Callable[[int], Program] | None = None
+    route: Callable[[Callable[[socket.socket], None]], Router] | None = None
+    canary: Canary | None = None
     _state: str = ""
+    _replaced: bool = False
 
-    async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT and drained. Raises WorkerError when the start-up fails."""
+    async def serve(self) -> bool:
+        """Run until SIGTERM or SIGINT, or a limit, and drained. Raises WorkerError when the start-up fails.
+
+        True when it has reached a limit and its successor shall start.
+        """
         stop = asyncio.Event()
         self._on_signal(stop)
         lifespan = Lifespan(self.http.app, self.http.lifespan_state, self.journal)
         if not await _unless(stop, lifespan.startup()):
             self.notify.stopping("stopped while starting")
             lifespan.cancel()
-            return
+            return False
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
         adopted = Adopter(self.http, self.loop.loop, self.journal)
-        line = FairLine(self.loop, self.listeners, adopted.adopt, self.journal, self.helping)
-        await line.join()
-        door = self._open_door(adopted)
+        if self.canary is not None and not await self._prove(self.canary, stop, adopted, lifespan):
+            return False
+        accepting = await self._accept(adopted)
         names = ", ".join(str(listener) for listener in self.listeners)
         self.journal.info(f"ready on {names}, with {self.loop.name} and {self.http.parser}")
         if self.member is not None:
@@ -63,25 +77,69 @@ class Server:
         gentle.process.end(self.loop.loop.call_later)
         self.notify.ready(self._status())
         with contextlib.ExitStack() as ticking:
-            self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
-            self._tick(ticking, DATE_SECONDS, self.notify.flush)
-            self._tick(ticking, DATE_SECONDS, self._write_figures)
-            self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
-            if self.watchdog is not None:
-                self._tick(ticking, self.watchdog, self.notify.watchdog)
+            self._start_ticking(ticking, stop)
             await stop.wait()
-            if door is not None:
-                door.close()
-            line.leave()
-            self._state = "draining, "
-            self.notify.stopping(self._status())
-            if self.member is not None:
-                self.member.drain()
-            await adopted.settled()
-            await Drain(self.http, self.journal, self.drain_seconds, adopted, self.meeting).run()
-            if self.member is not None:
-                await self.member.leave(MESSAGES_SECONDS)
+            accepting.close()
+            await self._drain(adopted)
             await self._shut_down(lifespan)
+        return self._replaced
+
+    async def _accept(self, adopted: Adopter) -> contextlib.ExitStack:
+        """Take connections, until what is returned is closed."""
+        accepting = contextlib.ExitStack()
+        router = self.route(adopted.adopt) if self.route is not None else None
+        if router is not None:
+            accepting.callback(router.close)
+        for listener in self.listeners:
+            accepting.callback(listener.sock.close)  # of an address that is given up it may be the last
+        take = router.take if router is not None else adopted.adopt
+        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping)
+        await line.join()
+        accepting.callback(line.leave)
+        if self.program is not None:
+            steer(self.listeners, self.program, self.journal)
+        door = self._open_door(adopted)
+        if door is not None:
+            accepting.callback(door.close)
+        if router is not None:
+            router.open()
+            accepting.callback(router.withdraw)
+        return accepting
+
+    def _start_ticking(self, ticking: contextlib.ExitStack, stop: asyncio.Event) -> None:
+        self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
+        self._tick(ticking, DATE_SECONDS, self.notify.flush)
+        self._tick(ticking, DATE_SECONDS, self._write_figures)
+        self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
+        if self.watchdog is not None:
+            self._tick(ticking, self.watchdog, self.notify.watchdog)
+        if self.recycling is not None:
+            self._tick(ticking, CHECK_SECONDS, partial(self._recycle, self.recycling, stop))
+
+    async def _drain(self, adopted: Adopter) -> None:
+        """Finish what is in progress, or hand it over."""
+        self._state = "draining, "
+        self.notify.stopping(self._status())
+        if self.member is not None:
+            self.member.drain()
+        end = self.loop.loop.time() + self.drain_seconds
+        await adopted.settled()
+        await Drain(self.http, self.journal, self.drain_seconds, adopted, self.meeting).run()
+        if self.member is not None:
+            await self.member.leave(max(end - self.loop.loop.time(), MESSAGES_SECONDS))
+
+    async def _prove(self, canary: Canary, stop: asyncio.Event, adopted: Adopter, lifespan: Lifespan) -> bool:
+        """Pass the canary; False when the worker was stopped meanwhile. Raises WorkerError."""
+        try:
+            if await _unless(stop, canary.sing(adopted.adopt)):
+                self.journal.info(f"the canary {canary.url} was answered")
+                return True
+        except WorkerError:
+            await self._shut_down(lifespan)
+            raise
+        self.notify.stopping("stopped while starting")
+        await self._shut_down(lifespan)
+        return False
 
     def _open_door(self, adopted: Adopter) -> Door | None:
         """Take connections that siblings hand over."""
@@ -106,13 +164,24 @@ class Server:
         """
 
         def stopped(_number: int, _frame: object) -> None:
-            if self.meeting is None or not self.meeting.others():
-                self.http.announce_close()
+            self._replaced = False  # who stops it decides what comes after
+            self._announce_close()
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self.loop.loop.call_soon_threadsafe(stop.set)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stopped)
+
+    def _announce_close(self) -> None:
+        if self.meeting is None or not self.meeting.others():
+            self.http.announce_close()
+
+    def _recycle(self, recycling: Recycling, stop: asyncio.Event) -> None:
+        """Stop when a limit is reached, as SIGTERM does."""
+        if not stop.is_set() and recycling.is_due(self.http.answered, self.loop.loop.time()):
+            self._replaced = True
+            self._announce_close()
+            stop.set()
 
     async def _shut_down(self, lifespan: Lifespan) -> None:
         try:
@@ -133,7 +202,7 @@ class Server:
             http = self.http
             self.member.record.figures(len(http.connections), len(http.tasks), http.answered)
 
-    def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], None]) -> None:
+    def _tick(self, ticking: contextlib.ExitStack, seconds: float, call: Callable[[], object]) -> None:
         """Call `call` every `seconds` from the event loop, the first time at once, until `ticking` closes."""
         timer: asyncio.TimerHandle | None = None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
+from svc.worker import pipelines
 from svc.worker.requirements import require_websockets
 
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
@@ -64,7 +65,7 @@ class Http:
         self.state: Any = ServerState()
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
-        self._protocol = config.http_protocol_class
+        self._protocol = pipelines.telling(config.http_protocol_class, self.state.tasks)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
         self._closing = False
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.
@@ -155,6 +156,10 @@ class Http:
             return True
         return _has_partial_request(protocol)
 
+    def is_between_requests(self, protocol: Any) -> bool:
+        """Whether what the client has sent so far ends where a request ends; not all need be answered."""
+        return not _has_partial_request(protocol) and not protocol.cycle.more_body
+
     def listen_in(self, protocol: Any, heard: Callable[[], None], answered: Callable[[], None]) -> None:
         """Call `heard` at each byte from the client from now on, and `answered` after each answer.
 
@@ -192,7 +197,7 @@ class Http:
     def _unanswered(self, protocol: Any) -> list[Any]:
         """The requests that were received, in their order: the one that is being answered, and a pipeline."""
         waiting = getattr(protocol, "pipeline", ())
-        running = self._running(protocol) if waiting else protocol.cycle
+        running = pipelines.running(protocol, self.tasks) if waiting else protocol.cycle
         cycles = [cycle for cycle, _ in reversed(waiting)]
         return cycles if running is None or running.response_complete else [running, *cycles]
 
@@ -202,18 +207,15 @@ class Http:
         The others were received before the client could know that we close, so they shall be answered.
         """
         cycles = self._unanswered(protocol)
-        if not _has_partial_request(protocol):
-            cycles = cycles[:-1]
+        self._spare(cycles if _has_partial_request(protocol) else cycles[:-1])
+
+    def spare(self, protocol: Any) -> None:
+        """Let none of the answers to what was received so far close the connection."""
+        self._spare(self._unanswered(protocol))
+
+    def _spare(self, cycles: list[Any]) -> None:
         for cycle in cycles:
             cycle.default_headers = self._socket_state.default_headers
-
-    def _running(self, protocol: Any) -> Any:
-        """The request that is being answered: with a pipeline, `protocol.cycle` is the last one in it."""
-        for task in self.tasks:
-            cycle = inspect.getcoroutinelocals(task.get_coro()).get("self")  # type: ignore[arg-type]
-            if getattr(cycle, "transport", None) is protocol.transport:
-                return cycle
-        return None
 
     def close_websocket(self, protocol: Any) -> "asyncio.Task[None] | None":
         """Begin to close with 1012, service restart (IANA's WebSocket close code registry).

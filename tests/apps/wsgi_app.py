@@ -62,6 +62,14 @@ def _stream(environ: Environ, query: dict[str, str], start_response: StartRespon
     return Closing(b"x" * int(query.get("size", "10")) for _ in range(int(query.get("chunks", "3"))))
 
 
+def _big(environ: Environ, query: dict[str, str], start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with so many bytes, in pieces."""
+    del environ
+    size, piece = int(query.get("bytes", "10000000")), 65536
+    start_response("200 OK", [*TEXT, ("Content-Length", str(size))])
+    return (b"x" * min(piece, size - start) for start in range(0, size, piece))
+
+
 def _written(environ: Environ, query: dict[str, str], start_response: StartResponse) -> Iterable[bytes]:
     del environ, query
     write = start_response("200 OK", TEXT)
@@ -127,6 +135,8 @@ def _busy(environ: Environ, query: dict[str, str], start_response: StartResponse
 ROUTES = {
     "/environ": _environ,
     "/length": _length,
+    "/upload": _length,
+    "/big": _big,
     "/stream": _stream,
     "/written": _written,
     "/replaced": _replaced,

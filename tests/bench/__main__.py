@@ -18,7 +18,10 @@ from tests.bench import facts, loadgen, peers, plots, readme, report, results
 from tests.bench.bench import Bench
 from tests.nspawn import MachineError
 
-PARTS = ("scaling", "overhead", "tail", "absent", "keepalive", "reload", "crash", "boot", "memory")
+PARTS = (
+    "scaling", "overhead", "tail", "absent", "keepalive", "reload", "crash", "boot", "memory", "cluster",
+    "cluster_cache",
+)  # fmt: skip
 LEAST_RUNS = 5  # fewer say too little about the spread to be kept
 
 

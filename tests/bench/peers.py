@@ -128,18 +128,18 @@ def hypercorn() -> Peer:
 
 def node() -> Peer:
     """Node's http server, one process."""
-    return Peer("Node", lambda site: [_tool("node"), str(APPS / f"{site.app}.js")])
+    return Peer("Node", lambda site: [tool("node"), str(APPS / f"{site.app}.js")])
 
 
 def node_cluster() -> Peer:
     """Node's cluster module, with a staggered restart at SIGUSR2."""
-    return Peer("Node cluster", lambda _: [_tool("node"), str(APPS / "cluster.js")], signal.SIGUSR2)
+    return Peer("Node cluster", lambda _: [tool("node"), str(APPS / "cluster.js")], signal.SIGUSR2)
 
 
 def pm2() -> Peer:
     """PM2's cluster mode: waits for the readiness of a worker and gives it time to end."""
-    argv = [_tool("node"), str(PM2 / "pm2-runtime"), "start", str(APPS / "pm2.config.js")]
-    return Peer("PM2", lambda _: argv, (_tool("node"), str(PM2 / "pm2"), "reload", "all"))
+    argv = [tool("node"), str(PM2 / "pm2-runtime"), "start", str(APPS / "pm2.config.js")]
+    return Peer("PM2", lambda _: argv, (tool("node"), str(PM2 / "pm2"), "reload", "all"))
 
 
 def reference(way: str) -> Peer:
@@ -151,7 +151,8 @@ def reference(way: str) -> Peer:
     return Peer({"reuseport": "plain SO_REUSEPORT", "shared": "one shared listener"}[way], argv)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
+    """The path of a command. Raises ServerError without it."""
     path = shutil.which(name)
     if path is None:
         raise ServerError(f"{name} is missing; run `make deps-bench`")
@@ -233,7 +234,7 @@ def running(peer: Peer, site: Site) -> Iterator[Running]:
     }
     argv = peer.argv(site)
     if site.cpu is not None:
-        argv = [_tool("taskset"), "-c", str(site.cpu), *argv]
+        argv = [tool("taskset"), "-c", str(site.cpu), *argv]
     with home, contextlib.ExitStack() as stack:
         passed: list[int] = []
         if peer.listener:

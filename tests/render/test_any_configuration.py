@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from svc.app import Cluster
 from svc.config import ConfigError, SearchPath, find, load
 from svc.units.host import Host
 from svc.units.render import render
@@ -52,6 +53,7 @@ GOOD: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "limits": some(
             drain=st.integers(0, 90), start=st.just("1min"), watchdog=st.sampled_from([0, 0.5, "20s"])
         ),
+        "cluster": some(cache=st.sampled_from([1 << 20, "3M", "1T"])),
         "env": st.dictionaries(WORD, st.one_of(TEXT, st.integers(), st.booleans()), max_size=3),
         "service": some(MemoryHigh=st.sampled_from(["1G", "", "50%"]), Nice=st.integers(-5, 5)),
     },
@@ -142,7 +144,8 @@ def test_an_error_or_units_that_systemd_accepts(tmp_path: Path) -> None:
             assert set(directives(text)) <= OURS | set(PASSED_THROUGH)
         worker = directives(units[f"{app.name}@.service"])
         assert worker.count("ExecStart") == 1
-        assert worker.count("Environment") == len(app.env) + (1 if app.app else 3)
+        own = (2 if app.app else 4) + (app.cluster.cache != Cluster().cache)
+        assert worker.count("Environment") == len(app.env) + own
         assert [name for name in worker if name.startswith("[")] == ["[Unit]", "[Service]"]
         rendered.append(units)
 

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from svc.config import SearchPath
-from svc.units.generate import render_all, write
+from svc.units.generate import generate
 from svc.units.host import Host
 
 CASES = sorted(path for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name[:2].isdigit())
-# Of the bus only sockets: its service runs no process.
+# Services that stand in for sockets run no process.
 WORKERS = [
     path
     for case in CASES
     for path in sorted(case.glob("expected/*@.service"))
-    if not path.name.endswith("-bus@.service")
+    if not path.name.endswith(("-bus@.service", "-wake@.service"))
 ]
 
 
@@ -91,12 +91,8 @@ def test_a_worker_is_hardened(unit: Path) -> None:
 
 def _generate(case: Path, folder: Path) -> None:
     host = Host(**{"cpus": 2} | _facts(case))
-    errors = []
-    for outcome in render_all(SearchPath.system(str(case)), host, str(case)):
-        errors += [f"{problem}\n" for problem in outcome.problems]
-        write(outcome, host, folder)
-    if errors:
-        (folder / "errors").write_text("".join(errors))
+    if errors := generate(SearchPath.system(str(case)), host, folder, str(case)):
+        (folder / "errors").write_text("".join(f"{error}\n" for error in errors))
     # The case stands for the root of a host.
     for path in folder.iterdir():
         if path.is_file():

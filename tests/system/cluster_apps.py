@@ -71,6 +71,28 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 """
 
+# Asks for the cluster API only when a request wants it.
+LATE = """
+import json, os, sys
+
+SLOT, SLOTS = int(os.environ["SVC_SLOT"]), int(os.environ["SVC_WORKERS"])
+
+async def do(path):
+    if path == "/joined":
+        return "svc.cluster.member" in sys.modules
+    from svc import cluster
+    following = (SLOT + 1) % SLOTS
+    await cluster.send(following, "hello")
+    return following
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    answer = [SLOT, await do(scope["path"])]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+"""
+
 # Each worker sends numbers to each, goes on where its predecessor was, and writes down what it receives: a
 # record a message, in one write, so that a kill leaves whole records.
 NUMBERS = """

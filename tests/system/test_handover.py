@@ -23,7 +23,7 @@ RESTARTS = {
 }
 
 
-class _Address(socket.socket):
+class Address(socket.socket):
     """What Client wants to know of a listener."""
 
     def __init__(self, port: int) -> None:
@@ -36,7 +36,7 @@ class _Address(socket.socket):
 
 def open_clients(app: App, stack: ExitStack, count: int) -> list[Client]:
     """So many connections, each with its first answer."""
-    address = stack.enter_context(_Address(app.port))
+    address = stack.enter_context(Address(app.port))
     clients = [stack.enter_context(Client(address)) for _ in range(count)]
     for client in clients:
         assert still_there(client)

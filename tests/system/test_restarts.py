@@ -1,7 +1,5 @@
 """Restarts of every kind under load: no request fails."""
 
-import subprocess
-
 import pytest
 
 from tests.client import load
@@ -56,33 +54,3 @@ def test_a_start_returns_when_all_workers_are_ready(app: App) -> None:
     app.systemctl("daemon-reload")
     app.systemctl("start", "app.service")
     assert len(app.pids()) == 2
-
-
-@pytest.mark.parametrize(
-    "tool",
-    [
-        ("ab", "-q", "-l", "-c50", "-n20000"),
-        ("ab", "-q", "-l", "-k", "-c50", "-n20000"),
-        ("wrk", "-t1", "-c50", "-d5"),
-    ],
-    ids=["ab", "ab -k", "wrk"],
-)
-def test_the_usual_tools_see_no_failure_either(app: App, tool: tuple[str, ...]) -> None:
-    app.deploy(versions.good("1"))
-    app.start(workers=4)
-    running = subprocess.Popen(
-        [*tool, f"{app.url}/"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    reloads = 0
-    while running.poll() is None or reloads < 1:
-        app.systemctl("reload", "app.target")
-        reloads += 1
-    report = running.communicate()[0]
-    assert running.returncode == 0, report
-    if tool[0] == "ab":
-        assert "Failed requests:        0\n" in report, report
-        assert "Complete requests:      20000\n" in report, report
-    else:
-        assert "requests in" in report, report
-        assert "Socket errors" not in report, report
-        assert "Non-2xx" not in report, report

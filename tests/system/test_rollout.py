@@ -1,10 +1,21 @@
 """`systemctl reload`: what it promises, judged by clients that record every request."""
 
+import socket
+
 import pytest
 
-from tests.client import load
+from svc.rollout.events import Message
+from svc.rollout.plan import surge_units
+from tests.client import get, load
 from tests.system import versions
 from tests.system.conftest import App
+
+FAILED = f"MESSAGE_ID={Message.FAILED.value}"
+
+
+def failure(app: App) -> str:
+    """The line in which the rollout said last why it failed."""
+    return app.machine.run("journalctl", "--quiet", "--output=cat", "--lines=1", FAILED).stdout.strip()
 
 
 def test_a_reload_replaces_all_workers(app: App) -> None:
@@ -54,13 +65,49 @@ def test_a_broken_version_changes_nothing(app: App, kind: str) -> None:
     assert app.pids() == before
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-    journal = app.machine.journal("app.service")
-    assert versions.REASONS[kind] in journal
-    assert "nothing has changed" in journal
+    line = failure(app)
+    assert "nothing has changed" in line
+    assert versions.REASONS[kind] in line
     # A deploy that mends it is taken.
     app.deploy(versions.good("3"))
     assert app.systemctl("reload", "app.target").returncode == 0
     assert "version 3" in app.get("/")
+
+
+def test_a_canary_that_fails_changes_nothing(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
+    before = app.pids()
+    app.deploy(versions.good("2", health=500))
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert failure(app).endswith(
+            "nothing has changed: the new version did not become ready: "
+            "app: the canary /healthz was answered with 500 Internal Server Error"
+        )
+        assert app.pids() == before
+        assert "version 1" in app.get("/")
+        assert app.show("app@surge.service", "ActiveState") == "inactive"
+        app.deploy(versions.good("3"))
+        assert app.systemctl("reload", "app.target").returncode == 0
+    assert "version 3" in app.get("/")
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_only_a_version_that_no_rollout_has_proven_is_asked_the_canary(app: App) -> None:
+    app.deploy(versions.good("1", health=500))
+    app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
+    app.deploy(versions.good("2"))
+    assert app.systemctl("reload", "app.target").returncode == 0
+    # Now what the canary asks for breaks: a worker that is restarted must come back all the same.
+    app.deploy(versions.good("2", health=500))
+    app.systemctl("restart", "app@1.service")
+    assert len(app.pids()) == 2
+    # A version that no rollout has brought to its end is kept out, also when a crash lets it in.
+    assert app.systemctl("reload", "app.target", check=False).returncode != 0
+    assert app.systemctl("restart", "app@1.service", check=False).returncode != 0
+    assert app.get("/")
 
 
 def test_a_changed_app_file_is_picked_up(app: App) -> None:
@@ -84,21 +131,110 @@ def test_a_configuration_that_became_invalid_changes_nothing(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
-    app.machine.write("/etc/svc/app.toml", 'app = "webapp:app"\nworker = 3\n')
+    app.configure(workers=2, more="worker = 3\n")
     assert app.systemctl("reload", "app.target", check=False).returncode != 0
     assert app.pids() == before
-    assert "did you mean `workers`" in app.machine.journal("app.service")
+    assert "did you mean `workers`" in failure(app)
 
 
-def test_a_new_address_is_refused_before_anything_changes(app: App) -> None:
+def test_a_new_address_is_open_before_the_old_one_closes(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    new = app.free_port()
+    with load(app.url, connections=10, keep_alive=False) as clients:
+        # Both: a new one beside the old one, from before any worker was replaced.
+        app.drop_in("10-two", f'listen = ["127.0.0.1:{app.port}", "127.0.0.1:{new}"]\n')
+        assert app.systemctl("reload", "app.target").returncode == 0
+        with load(f"http://127.0.0.1:{new}", connections=10, keep_alive=False) as others:
+            app.deploy(versions.good("2"))
+            assert app.systemctl("reload", "app.target").returncode == 0
+            # Whoever makes the units anew meanwhile closes nothing.
+            app.systemctl("daemon-reload")
+            seen = clients.stop()
+            assert seen.failed == 0, seen.table()
+            # Then the old one goes.
+            app.drop_in("10-two", f'listen = "127.0.0.1:{new}"\n')
+            assert app.systemctl("reload", "app.target").returncode == 0
+            assert refused(app.url)
+            app.systemctl("daemon-reload")
+            assert app.systemctl("reload", "app.target").returncode == 0
+        seen = others.stop()
+        assert seen.failed == 0, seen.table()
+    # And after a restart nobody can tell that it was ever there.
+    app.systemctl("stop", "app.target")
+    app.machine.wait_until(f"app@127.0.0.1-{new}.socket", "ActiveState", lambda state: state == "inactive")
+    assert refused(f"http://127.0.0.1:{new}")
+    app.systemctl("daemon-reload")
+    app.systemctl("start", "app.target")
+    assert "version 2" in app.get("/", port=new)
+    assert refused(app.url)
+    assert app.show("app.socket", "Listen") == f"127.0.0.1:{new} (Stream)"
+
+
+def test_a_new_address_in_place_of_the_old_one(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3)
+    new = app.free_port()
+    app.configure(workers=3, port=new)
+    app.systemctl("daemon-reload")
+    # Nothing has changed yet, also for a worker that starts again.
+    app.systemctl("restart", "app@1.service")
+    with load(app.url, connections=10, keep_alive=False) as clients:
+        app.deploy(versions.BROKEN["fails in start-up"])
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        seen = clients.stop()
+        assert seen.failed == 0, seen.table()
+    app.deploy(versions.good("2", startup_seconds=0.3))
+    reload = app.machine.popen("systemctl", "reload", "app.target")
+    app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "active")
+    with load(f"http://127.0.0.1:{new}", connections=10, keep_alive=True) as clients:
+        assert reload.wait() == 0
+        assert refused(app.url)
+        assert app.systemctl("restart", "app.target").returncode == 0
+        seen = clients.stop()
+        assert seen.failed == 0, seen.table()
+    assert len(app.pids()) == 3
+
+
+def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
-    app.configure(workers=2, port=app.free_port())
-    assert app.systemctl("reload", "app.target", check=False).returncode != 0
-    assert app.pids() == before
-    assert "a reload keeps the listeners" in app.machine.journal("app.service")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app.configure(workers=2, port=taken.getsockname()[1])
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert "nothing has changed: a new listener cannot be opened" in failure(app)
+        assert "Address already in use" in failure(app)
+        assert app.pids() == before
+        assert app.get("/")
+    app.configure(workers=2)
+    assert app.systemctl("reload", "app.target").returncode == 0
     assert app.get("/")
+
+
+@pytest.mark.parametrize("how", ["broken", "masked"])
+def test_an_app_file_that_breaks_while_the_app_runs_takes_nothing_away(app: App, how: str) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    with load(app.url, connections=10, keep_alive=True) as clients:
+        app.machine.write("/etc/svc/app.toml", "app = 3\n" if how == "broken" else "")
+        app.systemctl("daemon-reload")
+        assert app.show("app.socket", "ActiveState") == "active"
+        app.systemctl("restart", "app@1.service")
+        app.systemctl("daemon-reload")
+        app.systemctl("restart", "app.target")
+        assert len(app.pids()) == 2
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    # When it is stopped it is gone, as its file is.
+    app.systemctl("stop", "app.target")
+    app.systemctl("daemon-reload")
+    assert app.show("app.target", "LoadState") == "not-found"
+
+
+def refused(url: str) -> bool:
+    """Whether nobody listens there."""
+    return "refused" in get(url).error.lower()
 
 
 def test_a_stopped_slot_stays_stopped(app: App) -> None:
@@ -115,28 +251,106 @@ def test_a_stopped_slot_stays_stopped(app: App) -> None:
     assert seen.failed == 0, seen.table()
 
 
-def test_a_batch_of_slots_restarts_together(app: App) -> None:
+@pytest.mark.parametrize("surge", [0, 2])
+def test_a_batch_of_slots_restarts_together(app: App, surge: int) -> None:
     app.deploy(versions.good("1"))
-    app.start(workers=4, more='[reload]\nbatch = "50%"\n')
+    app.start(workers=4, more=f'[reload]\nbatch = "50%"\nsurge = {surge}\n')
+    before = app.pids()
     with load(app.url, connections=20, keep_alive=True) as clients:
         assert app.systemctl("reload", "app.target").returncode == 0
+    assert not set(before) & set(app.pids())
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-    journal = app.machine.journal("app.service")
+    journal = app.machine.journal()
     assert "app@0.service, app@1.service ready (2 of 4)" in journal
+    for number in (1, 2):
+        unit = surge_units("app", 2)[number - 1]
+        assert (f"Started {unit}" in journal) == (number <= surge)
+        assert app.show(unit, "ActiveState") == "inactive"
 
 
-def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App) -> None:
-    app.deploy(versions.good("1", startup_seconds=1))
-    app.start(workers=2)
+def test_without_a_surge_worker_the_first_batch_meets_a_broken_version(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3, more="[reload]\nsurge = 0\n")
+    before = app.pids()
+    app.deploy(versions.BROKEN["fails in start-up"])
     with load(app.url, connections=20, keep_alive=True) as clients:
-        app.deploy(versions.good("2", startup_seconds=1))
-        reload = app.machine.popen("systemctl", "reload", "app.service")
-        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
-        app.systemctl("kill", "--signal=KILL", "--kill-who=control", "app.service")
-        assert reload.wait() != 0
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert "0 of 3 workers run the new version, the others were not touched: app@0.service" in failure(
+            app
+        )
+        assert app.pids() == before[1:]
+        app.deploy(versions.good("2"))
         assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == 3
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def generations(app: App, workers: int) -> list[str | None]:
+    """What each worker was started as."""
+    found = []
+    for slot in range(workers):
+        pid = app.show(f"app@{slot}.service", "MainPID")
+        environment = app.machine.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
+        found.append(next((one[15:] for one in environment if one.startswith("SVC_GENERATION=")), None))
+    return found
+
+
+def kill_the_rollout(app: App) -> None:
+    """End the process that replaces workers, at once."""
+    app.systemctl("kill", "--signal=KILL", "--kill-who=control", "app.service")
+
+
+@pytest.mark.parametrize("stamped", [True, False], ids=["stamp", "no stamp"])
+def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bool) -> None:
+    app.deploy(versions.good("1", startup_seconds=0.5))
+    stamp = f"{versions.FOLDER}/REVISION"
+    app.machine.write(stamp, "1")
+    app.start(workers=4, more=f'[reload]\nstamp = "{stamp}"\n' if stamped else "")
+    assert generations(app, 4) == ["0"] * 4
+    old = app.pids()
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        app.deploy(versions.good("2", startup_seconds=0.5))
+        app.machine.write(stamp, "2")
+        reload = app.machine.popen("systemctl", "reload", "app.service")
+        app.machine.wait_journal(r"app@1.service ready \(2 of 4\)")
+        kill_the_rollout(app)
+        assert reload.wait() != 0
+        half = app.pids()
+        assert len({*half, *old}) > len(old)
+        assert app.systemctl("reload", "app.target").returncode == 0
+        after = app.pids()
+        assert not set(old) & set(after)
+        assert (set(half[:2]) <= set(after)) == stamped
+        number = "1" if stamped else "2"
+        assert [str(one).partition("-")[0] for one in generations(app, 4)] == [number] * 4
+        # One that came to its end is no reason to leave anybody alone.
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert not set(after) & set(app.pids())
     assert "version 2" in app.get("/")
     assert app.show("app@surge.service", "ActiveState") == "inactive"
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+@pytest.mark.parametrize("first", ["good", "broken"])
+def test_reloads_that_are_asked_for_during_one_run_once_more_with_the_newest(app: App, first: str) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2, more="[limits]\nstart = 2\n")
+    with load(app.url, connections=20, keep_alive=True) as clients:
+        app.deploy(
+            versions.good("2", startup_seconds=1) if first == "good" else versions.BROKEN["hangs in start-up"]
+        )
+        reloads = [app.machine.popen("systemctl", "reload", "app.target")]
+        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
+        app.deploy(versions.good("3"))
+        reloads += [app.machine.popen("systemctl", "reload", unit) for unit in ("app.target", "app.service")]
+        assert [reload.wait() for reload in reloads] == [0, 0, 0]
+    assert "version 3" in app.get("/")
+    assert generations(app, 2) == ["2", "2"]
+    said = app.machine.journal("app.service", output="cat").splitlines()
+    begun = [line for line in said if line.startswith("rolling out ")]
+    assert begun == ["rolling out generation 1", "rolling out generation 2"]
     seen = clients.stop()
     assert seen.failed == 0, seen.table()

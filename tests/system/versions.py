@@ -29,31 +29,43 @@ async def app(scope, receive, send):
         os._exit(3)
     if path == "/slow":
         await asyncio.sleep(2)
+    status = {health} if path == "/healthz" else 200
     body = f"worker {{WORKER}} process {{os.getpid()}} version {{VERSION}}".encode()
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+    await send({{"type": "http.response.start", "status": status, "headers": headers}})
     await send({{"type": "http.response.body", "body": body}})
 """
 
 
-def good(version: str, startup_seconds: float = 0.0) -> str:
-    """Return a version that works; its start-up takes `startup_seconds`."""
-    return _APPLICATION.format(version=version, startup=f"await asyncio.sleep({startup_seconds})")
+def good(version: str, startup_seconds: float = 0.0, health: int = 200) -> str:
+    """Return a version that works; its start-up takes `startup_seconds`, /healthz has the status `health`."""
+    startup = f"await asyncio.sleep({startup_seconds})"
+    return _APPLICATION.format(version=version, startup=startup, health=health)
+
+
+def only_in_slots(version: str, *slots: str) -> str:
+    """Return a version that starts only as these workers."""
+    return _APPLICATION.format(version=version, startup=f"assert WORKER in {slots!r}, 'not here'", health=200)
+
+
+def fails_in_start_up(startup: str) -> str:
+    """Return a version whose lifespan start-up runs a statement."""
+    return _APPLICATION.format(version="broken", startup=startup, health=200)
 
 
 BROKEN = {
     "syntax error": "def app(:\n",
     "exits at once": "import sys\nsys.exit('no licence')\n",
-    "fails in start-up": _APPLICATION.format(version="broken", startup="raise RuntimeError('no database')"),
-    "hangs in start-up": _APPLICATION.format(version="broken", startup="await asyncio.sleep(3600)"),
+    "fails in start-up": fails_in_start_up("raise RuntimeError('no database')"),
+    "hangs in start-up": fails_in_start_up("await asyncio.sleep(3600)"),
 }
 
-# What the journal says about each.
+# What the one line in which a rollout says why it failed has about each.
 REASONS = {
     "syntax error": "SyntaxError",
     "exits at once": "no licence",
     "fails in start-up": "no database",
-    "hangs in start-up": "timed out",
+    "hangs in start-up": "not ready within its time",
 }
 
 WSGI = """

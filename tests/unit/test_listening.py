@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from svc.app import Family, Listen
-from svc.rollout.listening import is_open
+from svc.listening import is_open
 
 
 @pytest.mark.parametrize(("family", "host"), [(Family.INET, "127.0.0.1"), (Family.INET6, "::1")])

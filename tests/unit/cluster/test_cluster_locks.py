@@ -6,16 +6,17 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svc.cluster import leader, ofd, rendezvous, scoreboard
+from svc.cluster import leader, ofd, rendezvous, scoreboard, slots
 from svc.cluster.leader import Leadership
 from svc.cluster.names import file_name
 from svc.cluster.schedule import next_due
 from svc.cluster.ticket import Ticket
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.text(), st.integers(1, 64))
 def test_an_added_worker_takes_its_share_of_keys_and_no_other_moves(prefix: str, slots: int) -> None:
     keys = [f"{prefix}{number}".encode("utf-8", "replace") for number in range(300)]
@@ -38,6 +39,7 @@ EXPECTED = [7, 5, 4, 7, 3, 0]
 """Written down once: a change would move the keys of running apps."""
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), unique=True, min_size=2, max_size=2))
 def test_two_names_are_two_files(names: list[str]) -> None:
     one, other = map(file_name, names)
@@ -86,19 +88,36 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     mine, candidate = Ticket(tmp_path, "it"), Leadership(tmp_path, 1)
     assert not mine.has_it()
     assert not candidate.take()
-    assert leader.holder(tmp_path) == ("7", other.pid)
+    assert leader.holder(tmp_path) == (7, other.pid)
     other.kill()
     other.join()
     assert mine.has_it()
     assert leader.holder(tmp_path) is None
     assert candidate.take()
-    assert leader.holder(tmp_path) == ("1", os.getpid())
+    assert leader.holder(tmp_path) == (1, os.getpid())
     candidate.give_up()
     mine.leave()
     assert leader.holder(tmp_path) is None
 
 
+def test_who_looks_is_told_which_worker_does_which_job(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    assert leader.holders("app", tmp_path) == ()
+    mine = Leadership(tmp_path / "app", 3)
+    assert mine.take()
+    assert leader.holders("app", tmp_path) == ()
+    mine.announce([(10, "app.a long name indeed"), (0.5, "app.b\nc\x1cd"), (1e9, "app.ä")])
+    mine.announce([(10, "app.a"), (0.5, "app.b\nc\x1cd")])
+    assert leader.holders("app", tmp_path) == (
+        leader.Holder("app.a", 10, 3, os.getpid()),
+        leader.Holder("app.b c d", 0.5, 3, os.getpid()),
+    )
+    mine.give_up()
+    assert leader.holders("app", tmp_path) == ()
+
+
 def test_no_leader_without_a_folder(tmp_path: Path) -> None:
+    assert leader.holders("none", tmp_path) == ()
     assert leader.holder(tmp_path / "none") is None
 
 
@@ -118,13 +137,19 @@ def test_locks_of_bytes(tmp_path: Path) -> None:
 def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
     assert list(scoreboard.read(tmp_path)) == []
     first = scoreboard.Record(tmp_path, 0, "v1")
-    last = scoreboard.Record(tmp_path, scoreboard.CAPACITY - 1, "ä" * 200)
+    last = scoreboard.Record(tmp_path, slots.CAPACITY - 1, "ä" * 200)
     surge = scoreboard.Record(tmp_path, "surge", "")
+    more = scoreboard.Record(tmp_path, "surge-64", "")
     first.state("ready")
     first.figures(connections=3, in_flight=2, answered=100)
     found = list(scoreboard.read(tmp_path))
     states = [(one.slot, one.state) for one in found]
-    assert states == [(0, "ready"), (1023, "starting"), ("surge", "starting")]
+    assert states == [
+        (0, "ready"),
+        (1023, "starting"),
+        ("surge-64", "starting"),
+        ("surge", "starting"),
+    ]
     assert (found[0].pid, found[0].generation, found[0].in_flight) == (os.getpid(), "v1", 2)
     assert (found[0].connections, found[0].answered) == (3, 100)
     assert last.says(0) == "ready"
@@ -132,6 +157,7 @@ def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
     first.words[scoreboard.MARK_NUMBER] = 42
     first.close()
     surge.close()
+    more.close()
     assert [one.slot for one in scoreboard.read(tmp_path)] == [1023]
     assert last.says(0) == ""
     assert last.away(0) > 0

@@ -163,17 +163,17 @@ def test_the_mark_of_a_predecessor_is_respected(loop: str) -> None:
     check(
         loop,
         """
-from svc.cluster import scoreboard, values, wire
+from svc.cluster import scoreboard
+from svc.cluster.bus import values, wire
 got = []
 cluster.on_message(lambda message: got.append(message.data))
 me = member.current()
 frames = [wire.frame(*values.encode(n)[:1], 0, n, values.encode(n)[1]) for n in range(1, 5)]
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-    other.sendto(wire.header(wire.OUTSIDER, 77) + b"".join(frames), str(me.bus / "0"))
-    other.sendto(wire.header(wire.OUTSIDER, 76) + frames[0], str(me.bus / "0"))
-words = me.record.words
+    other.sendto(wire.header(wire.OUTSIDER, 77) + b"".join(frames), me.inbox.sock.getsockname())
+    other.sendto(wire.header(wire.OUTSIDER, 76) + frames[0], me.inbox.sock.getsockname())
+words = me.place.record.words
 words[scoreboard.MARK_INCARNATION], words[scoreboard.MARK_NUMBER] = 77, 2
-me.inbox._begun = 77, 2  # as its successor reads it when it starts
 run(settle())
 assert got == [3, 4, 1, "flush"], got
 """,
@@ -185,12 +185,13 @@ def test_what_is_no_message_is_refused_and_counted(loop: str) -> None:
         loop,
         """
 import array
-from svc.cluster import scoreboard, values, wire
+from svc.cluster import scoreboard
+from svc.cluster.bus import values, wire
 got = []
 cluster.on_message(lambda message: got.append(message.data))
 me = member.current()
 head = wire.header(wire.OUTSIDER, 77)
-where = str(me.bus / "0")
+where = me.inbox.sock.getsockname()
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
     wrong = [b"", b"x", b"svc\\x02" + bytes(40), head, head + wire.frame(0, 0, 1, b"1")[:-1], head + bytes(5),
              head + wire.frame(0, 0, 1, b"{"), head + wire.frame(9, 0, 1, b"1"), head + wire.frame(0, 7, 1,
@@ -210,7 +211,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         run(settle())
     assert len(os.listdir("/proc/self/fd")) == before
 assert set(got) == {"flush"}, got
-assert me.record.words[scoreboard.REFUSED] == len(wrong) + 6, me.record.words[scoreboard.REFUSED]
+assert me.place.record.words[scoreboard.REFUSED] == len(wrong) + 6, me.place.record.words[scoreboard.REFUSED]
 """,
     )
 
@@ -337,6 +338,103 @@ run(main())
     )
 
 
+def test_handlers_do_not_see_each_others_context(loop: str) -> None:
+    check(
+        loop,
+        """
+import contextvars
+name = contextvars.ContextVar("name", default="nobody")
+seen = []
+
+@cluster.on_message
+async def take(message):
+    seen.append(name.get())
+    name.set(message.data)
+    if message.data == "waits":
+        await asyncio.sleep(0)
+        seen.append(name.get())
+    if message.data == "fails":
+        raise ValueError
+
+async def main():
+    for data in ("first", "waits", "fails", "last"):
+        await cluster.send(0, data)
+        await settle()
+
+run(main())
+assert seen.count("waits") == 1 and set(seen) == {"nobody", "waits"}, seen
+""",
+    )
+
+
+def test_a_job_that_comes_later_joins_the_others(loop: str) -> None:
+    check(
+        loop,
+        """
+from svc.cluster.leader import Leadership, holders
+came = {name: asyncio.Event() for name in ("first", "later", "of a thread")}
+me = member.current()
+
+def job(name):
+    async def do():
+        came[name].set()
+    do.__qualname__ = name
+    return do
+
+async def main():
+    running = asyncio.get_running_loop()
+    cluster.every(0.01)(job("first"))
+    await came["first"].wait()
+    cluster.every(0.01)(job("later"))
+    await asyncio.to_thread(cluster.every(0.01), job("of a thread"))
+    for event in came.values():
+        event.clear()
+        await event.wait()
+    # All are done by one leader, which is so all the time: another opening of the lock cannot have it.
+    assert not Leadership(me.place.directory, 1).take()
+    found = holders(me.place.directory.name, me.place.directory.parent)
+    assert [(one.job, one.seconds, one.slot, one.pid) for one in found] == [
+        (f"__main__.{name}", 0.01, 0, os.getpid()) for name in came
+    ], found
+
+run(main())
+""",
+    )
+
+
+def test_several_plain_jobs_without_any_event_loop(loop: str) -> None:
+    check(
+        loop,
+        """
+import threading
+done = [threading.Event(), threading.Event()]
+
+@blocking.every(0.01)
+def one():
+    done[0].set()
+
+@blocking.every(0.01)
+def other():
+    done[1].set()
+
+assert all(event.wait(10) for event in done)
+""",
+    )
+
+
+def test_a_call_may_be_made_before_the_loop_runs(loop: str) -> None:
+    check(
+        loop,
+        """
+got = []
+cluster.on_message(lambda message: got.append(message.data))
+run(cluster.send(0, "one"))
+run(cluster.request(0, "two"))
+assert got == ["one", "two"]
+""",
+    )
+
+
 def test_importing_it_costs_next_to_nothing() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
@@ -348,3 +446,14 @@ def test_importing_it_costs_next_to_nothing() -> None:
     assert "asyncio" not in said
     assert "json" not in said
     assert "logging" not in said
+
+
+def test_a_worker_whose_application_never_asks_loads_nothing_of_it() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import svc.worker.__main__\n"
+        "print(sorted(name for name in sys.modules if name.startswith('svc.cluster')))"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names = ["svc.cluster", "svc.cluster.errors", "svc.cluster.ofd", "svc.cluster.place"]
+    assert said == f"{[*names, 'svc.cluster.scoreboard', 'svc.cluster.slots']}\n"

@@ -1,13 +1,14 @@
 """Values and the wire format: what goes in comes out, and nothing that comes in can do harm."""
 
+import json
 import os
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svc.cluster import memfd, values, wire
+from svc.cluster.bus import memfd, values, wire
 
 JSON = st.recursive(
     st.none()
@@ -23,12 +24,14 @@ WITH_BYTES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_comes_out_as_it_went_in(value: object) -> None:
     kind, data = values.encode(value)
     assert values.decode(kind, memoryview(data)) == value
 
 
+@settings(deadline=None)
 @given(WITH_BYTES)
 def test_bytes_anywhere_come_out_as_bytes(value: object) -> None:
     try:
@@ -56,6 +59,7 @@ def test_what_would_come_out_as_something_else_is_refused(value: object) -> None
         values.encode(value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 255), st.binary())
 def test_decoding_anything_is_a_value_or_a_value_error(kind: int, data: bytes) -> None:
     try:
@@ -66,26 +70,37 @@ def test_decoding_anything_is_a_value_or_a_value_error(kind: int, data: bytes) -
         pytest.fail("a value may not exhaust the stack")
 
 
+def frames_of(datagram: bytes) -> list[wire.Frame]:
+    """All messages of a datagram."""
+    frames, at = [], wire.HEADER_SIZE
+    while at < len(datagram):
+        frame, at = wire.frame_at(memoryview(datagram), at)
+        frames.append(frame)
+    return frames
+
+
 FRAMES = st.lists(
     st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 2**64 - 1), st.binary()), min_size=1
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), FRAMES)
 def test_messages_come_out_as_they_went_in(
     slot: int, incarnation: int, frames: list[tuple[int, int, int, bytes]]
 ) -> None:
     datagram = wire.header(slot, incarnation) + b"".join(wire.frame(*frame) for frame in frames)
-    found = wire.parse(memoryview(datagram))
-    assert found[:2] == (slot, incarnation)
-    assert [(f.kind, f.what, f.number, bytes(f.value)) for f in found[2]] == frames
+    assert wire.sender(memoryview(datagram)) == (slot, incarnation)
+    found = frames_of(datagram)
+    assert [(kind, what, number, bytes(value)) for kind, what, _, number, value in found] == frames
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda more: wire.MAGIC + more))
 def test_any_datagram_is_messages_or_malformed(datagram: bytes) -> None:
     try:
-        _, _, frames = wire.parse(memoryview(datagram))
-        length = sum(wire.FRAME_SIZE + len(frame.value) for frame in frames)
+        wire.sender(memoryview(datagram))
+        length = sum(wire.FRAME_SIZE + len(value) for *_, value in frames_of(datagram))
     except wire.Malformed:
         return
     assert length == len(datagram) - wire.HEADER_SIZE
@@ -121,3 +136,11 @@ def test_a_file_without_seals_is_refused() -> None:
         memfd.read(reading, 0)
     os.close(reading)
     os.close(writing)
+
+
+def test_white_space_around_json_is_allowed() -> None:
+    for text in (b' {"a": 1}\n', b"\t[1] ", b"1\n"):
+        assert values.decode(values.JSON, text) == json.loads(text)
+    for wrong in (b"", b" ", b"1 2", b"{", b"nul", b"\xff"):
+        with pytest.raises(ValueError, match=r".+"):
+            values.decode(values.JSON, wrong)

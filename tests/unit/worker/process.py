@@ -108,9 +108,11 @@ class Worker:
 class Client:
     """A client that knows just enough HTTP/1.1, and exactly what it sends and when."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, source: str = "") -> None:
         self.sock = socket.socket(listener.family)
         self.sock.settimeout(PATIENCE)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(listener.getsockname())
         self._buffer = bytearray()
 

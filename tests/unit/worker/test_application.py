@@ -223,7 +223,7 @@ def test_a_failed_start_up_ends_the_worker(how: str) -> None:
         assert worker.messages == []
     reason = "LookupError: the database is not there" if how == "raise" else "no licence found"
     assert f"<3>{reason}\n" in worker.journal
-    assert "<3>demo: the application's start-up failed" in worker.journal
+    assert f"<3>demo: the application's start-up failed: {reason}\n" in worker.journal
 
 
 def test_modules_named_like_ours_do_no_harm(tmp_path: Path) -> None:

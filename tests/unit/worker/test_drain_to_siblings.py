@@ -104,8 +104,10 @@ def test_siblings_share_them_evenly(siblings: Siblings) -> None:
     first.terminate()
     assert first.ended() == 0
     who = Counter(client.get()[2] for client in clients)
-    assert len(who) == len(others)
-    assert all(70 <= count <= 130 for count in who.values()), who
+    # One that has no time to answer, on a machine that is busy, is not waited for.
+    assert 1 < len(who) <= len(others)
+    share = 300 / len(who)
+    assert all(0.7 * share <= count <= 1.3 * share for count in who.values()), who
 
 
 def test_a_busy_connection_goes_when_its_answer_is_out(siblings: Siblings) -> None:
@@ -149,6 +151,44 @@ def test_a_client_in_a_hurry_cannot_keep_the_worker(siblings: Siblings) -> None:
     assert served_by(client, second)
     assert set(answers) == {b"slow, but here\n"}
     assert "handed 1 connections" in first.journal
+
+
+def test_a_client_that_always_has_a_request_waiting_cannot_either(siblings: Siblings) -> None:
+    first = siblings.start("0")
+    client = siblings.client(first)
+    asked = b"GET /slow?seconds=0.05 HTTP/1.1\r\nHost: a\r\n\r\n"
+    client.send(asked)
+    client.send(asked)
+    assert client.answer()[0] == 200
+    siblings.start("1")
+    first.process.send_signal(signal.SIGTERM)
+    while first.process.poll() is None:
+        client.send(asked)
+        status, headers, body = client.answer()
+        assert (status, headers.get("connection"), body) == (200, None, b"slow, but here\n")
+    assert first.ended() == 0
+    assert "cut off" not in first.journal
+    assert client.answer()[2] == b"slow, but here\n"
+
+
+def test_a_pipeline_is_answered_when_its_sibling_goes_too(siblings: Siblings) -> None:
+    """Whoever answers the last request, and when: nothing is reset, and only that answer closes."""
+    first = siblings.start("0")
+    client = siblings.client(first)
+    second = siblings.start("1")
+    asked = b"GET /slow?seconds=0.3 HTTP/1.1\r\nHost: a\r\n\r\n"
+    client.send(asked * 2)
+    first.terminate()
+    _, headers, body = client.answer()
+    assert (body, headers.get("connection")) == (b"slow, but here\n", None)
+    client.send(asked)  # it is left for the second
+    second.terminate()
+    for connection in (None, "close"):
+        _, headers, body = client.answer()
+        assert (body, headers.get("connection")) == (b"slow, but here\n", connection)
+    assert client.rest() == b""
+    assert (first.ended(), second.ended()) == (0, 0)
+    assert "cut off" not in first.journal + second.journal
 
 
 def test_half_a_request_is_finished_where_it_began(siblings: Siblings) -> None:

@@ -40,7 +40,7 @@ def test_a_worker_belongs_to_slot_modulo_listeners() -> None:
     # In the order in which systemd passed them, which is any.
     with group("http-2", "http", "http-1", unix="http") as made:
         for slot in range(9):
-            own, others = divide(made, str(slot))
+            own, others = divide(made, str(slot), 9)
             label = ["http", "http-1", "http-2"][slot % 3]
             assert names(own) == [label, "http"]  # the path is everybody's
             assert label not in names(others)
@@ -49,23 +49,30 @@ def test_a_worker_belongs_to_slot_modulo_listeners() -> None:
 
 def test_listeners_that_are_left_count_from_those_that_are_there() -> None:
     with group("http-4", "http-7") as made:
-        assert [names(divide(made, slot)[0]) for slot in "012"] == [["http-4"], ["http-7"], ["http-4"]]
+        assert [names(divide(made, slot, 3)[0]) for slot in "012"] == [["http-4"], ["http-7"], ["http-4"]]
+
+
+def test_fewer_workers_than_listeners_share_them() -> None:
+    with group("http", "http-1", "http-2", "http-3", "http-4") as made:
+        assert names(divide(made, "0", 2)[0]) == ["http", "http-2", "http-4"]
+        assert names(divide(made, "1", 2)[0]) == ["http-1", "http-3"]
+        assert divide(made, "0", 1) == (tuple(made), ())
 
 
 def test_two_addresses_of_one_listener_are_one_group() -> None:
     with group("http", "http", "http-1", "http-1") as made:
-        assert names(divide(made, "1")[0]) == ["http-1", "http-1"]
+        assert names(divide(made, "1", 2)[0]) == ["http-1", "http-1"]
 
 
 @pytest.mark.parametrize("slot", ["0", "3", "surge"])
 def test_one_listener_is_everybodys(slot: str) -> None:
     with group("http", unix="http") as made:
-        assert divide(made, slot) == (tuple(made), ())
+        assert divide(made, slot, 4) == (tuple(made), ())
 
 
 def test_everything_is_the_surge_workers() -> None:
     with group("http", "http-1") as made:
-        assert divide(made, "surge") == (tuple(made), ())
+        assert divide(made, "surge", 2) == (tuple(made), ())
 
 
 # Two listeners with one name scheme, but each on a port of its own: so a test chooses the group.

@@ -69,6 +69,24 @@ def test_a_file_a_datagram_socket_and_a_connected_one_are_no_listeners(tmp_path:
             os.fstat(wrong.fileno())  # still open: it is not ours
 
 
+def test_what_a_predecessor_left_is_no_listener(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(folder, True)
+    try:
+        env = environment(1, "turn")
+        assert listeners.take_turns(env, folder) == (folder,)
+        assert not os.get_inheritable(folder)
+        assert listeners.take(env, folder) == ()
+        # By another name it is a mistake; and nobody else's are ours.
+        assert listeners.take_turns(environment(1, "http"), folder) == ()
+        with pytest.raises(WorkerError, match="is not a listening stream socket"):
+            listeners.take(environment(1, "http"), folder)
+        assert listeners.take_turns(environment(1, "turn") | {"LISTEN_PID": "1"}, folder) == ()
+        assert listeners.take_turns({}) == ()
+    finally:
+        os.close(folder)
+
+
 def test_a_descriptor_that_is_not_there() -> None:
     with pytest.raises(WorkerError, match="Bad file descriptor"):
         listeners.take(environment(1), 987)

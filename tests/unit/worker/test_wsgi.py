@@ -304,3 +304,17 @@ def test_no_event_loop_is_seen_by_the_application_and_it_is_back_afterwards() ->
 def test_websockets_are_refused() -> None:
     with pytest.raises(RuntimeError, match="cannot serve websocket"):
         asyncio.run(wsgi.as_asgi(lambda *_: [])({"type": "websocket"}, None, None))  # type: ignore[arg-type]
+
+
+def test_a_client_that_leaves_a_pipeline_ends_the_answer_too(worker: Worker) -> None:
+    with worker.client() as client:
+        client.send(b"GET /stream?chunks=1000000000&size=1000 HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        assert client.head()[0] == 200
+        client.sock.recv(100_000)
+    assert "Traceback" not in worker.line("closed")
+    with worker.client() as another:
+        assert another.get()[0] == 200
+    worker.terminate()
+    worker.ended()
+    assert "Traceback" not in worker.journal
+    assert worker.journal.count("closed\n") == 1

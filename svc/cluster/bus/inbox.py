@@ -1,0 +1,156 @@
+"""Messages on their way in: the worker's queue, which systemd holds, read so that a crash costs no message.
+
+A datagram is looked at (MSG_PEEK), its messages are begun one after the other, and only then is it taken out
+of the queue. Before each message is begun its number goes into the scoreboard's memory, which survives this
+process: should it be killed now, its successor finds the datagram, and goes on behind that number. So each
+message is begun once; a kill costs the one that was being begun at that moment.
+"""
+
+import logging
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from svc.cluster.bus import wire
+from svc.cluster.bus.wire import Frame, Malformed
+from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFUSED
+
+_CREDENTIALS = struct.Struct("@iII")  # struct ucred, unix(7)
+_DESCRIPTOR = struct.Struct("@i")
+# Plain numbers: the operators of the enumeration that these are would take longer than the rest of a message.
+_FLAGS = int(socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+_CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_SOL_SOCKET, _SCM_CREDENTIALS, _SCM_RIGHTS = socket.SOL_SOCKET, socket.SCM_CREDENTIALS, socket.SCM_RIGHTS
+_ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(2 * _DESCRIPTOR.size)
+_COMPLAIN_SECONDS = 60.0
+
+_log = logging.getLogger("svc.cluster")
+
+Take = Callable[[int, int, Frame, list[int]], None]
+"""What a message is given to: the sender's slot and incarnation, the message, descriptors that it may
+keep.
+"""
+
+
+class Inbox:
+    """Reads one worker's queue. `words` are those of its record, which outlive the process."""
+
+    def __init__(self, sock: socket.socket, words: memoryview, take: Take) -> None:
+        self.sock = sock
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._take = take
+        self._uid = os.geteuid()
+        self._words = words
+        self._begun = -1
+        self._fresh = True
+        self._buffer = memoryview(bytearray(wire.LIMIT))
+        self._datagram = self._buffer[:0]
+        self._at = 0
+        self._held = False
+        self._several = False
+        self._fds: list[int] = []
+        self._slot = self._incarnation = 0
+        self._complained = -_COMPLAIN_SECONDS
+
+    def read(self, most: int, until_empty: bool = True) -> None:
+        """Begin up to `most` messages. A handler that waits in this thread may call this again.
+
+        Without `until_empty` it returns after a datagram of one message: where few come, that there are no
+        more is cheaper to learn from the event loop.
+        """
+        words = self._words
+        while most:
+            at = self._at
+            if at == len(self._datagram):
+                if self._held:
+                    self._consume()
+                    if not (until_empty or self._several):
+                        return
+                if not self._peek():
+                    return
+                continue
+            self._several = at > wire.HEADER_SIZE
+            try:
+                frame, self._at = wire.frame_at(self._datagram, at)
+            except Malformed as error:
+                self._refuse(str(error))
+                continue
+            number = frame[3]
+            if number <= self._begun:
+                continue  # a predecessor had begun it
+            most -= 1
+            words[MARK_NUMBER] = number
+            words[RECEIVED] += 1
+            fds = self._fds
+            if fds:
+                self._fds = []
+            self._take(self._slot, self._incarnation, frame, fds)
+
+    def _peek(self) -> bool:
+        """Look at the next datagram; False when there is none."""
+        try:
+            size, ancillary, flags, _ = self.sock.recvmsg_into([self._buffer], _ANCILLARY, _FLAGS)
+        except BlockingIOError:
+            return False
+        self._held = True
+        uid = -1
+        for level, kind, data in ancillary:
+            if level != _SOL_SOCKET:
+                continue
+            if kind == _SCM_CREDENTIALS:
+                uid = _CREDENTIALS.unpack(data)[1]
+            elif kind == _SCM_RIGHTS:
+                whole = len(data) - len(data) % _DESCRIPTOR.size
+                self._fds += [fd for (fd,) in _DESCRIPTOR.iter_unpack(data[:whole])]
+        self._datagram, self._at = self._buffer[:size], wire.HEADER_SIZE
+        try:
+            if uid != self._uid:
+                raise Malformed(f"it comes from user {uid}")
+            if flags & _CUT_OFF:
+                raise Malformed("it is too long")
+            self._slot, incarnation = wire.sender(self._datagram)
+        except Malformed as error:
+            self._refuse(str(error))
+            return True
+        if self._fresh:
+            self._find_mark(incarnation)
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            words = self._words
+            if words[MARK_INCARNATION] != incarnation:
+                words[MARK_NUMBER] = 0  # first: a number must never stand beside another's incarnation
+                words[MARK_INCARNATION] = incarnation
+        return True
+
+    def _find_mark(self, incarnation: int) -> None:
+        """Find out what a predecessor had begun of the first datagram, if anything."""
+        words = self._words
+        self._begun = words[MARK_NUMBER] if words[MARK_INCARNATION] == incarnation else -1
+
+    def _consume(self) -> None:
+        self._held = False
+        if self._fresh:
+            self._fresh, self._begun = False, -1
+        if self._fds:
+            self._close_fds()
+        self.sock.recv(1)  # the rest of a datagram goes with it, recv(2)
+
+    def _refuse(self, why: str) -> None:
+        self._at = len(self._datagram)
+        self._close_fds()
+        self.refuse(why)
+
+    def _close_fds(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def refuse(self, why: str) -> None:
+        """Count a message that is not taken, and say so now and then."""
+        self._words[REFUSED] += 1
+        now = time.monotonic()
+        if now - self._complained >= _COMPLAIN_SECONDS:
+            self._complained = now
+            _log.warning("a message was refused: %s", why)

@@ -1,0 +1,107 @@
+"""svcctl status and svcctl list: which worker runs what, as systemd sees it."""
+
+import sys
+import time
+
+from svc.config import ConfigError, SearchPath, find, load
+from svc.ctl import codes
+from svc.ctl.bar import elapsed
+from svc.ctl.table import table
+from svc.rollout import progress
+from svc.rollout.events import Outcome, slot_of
+from svc.rollout.folder import Folder
+from svc.rollout.plan import is_surge
+from svc.rollout.systemd import Manager, UnitState
+
+# What systemd calls a unit, and what that means for a worker.
+_STATES = {
+    "active": "running",
+    "activating": "starting",
+    "deactivating": "draining",
+    "inactive": "stopped",
+    "failed": "failed",
+}
+
+
+def status(name: str, *, user_scope: bool) -> int:
+    """Show the workers of an app. Returns DONE when all run, FAILED when one does not, or NOT_RUNNING."""
+    manager = Manager(user=user_scope)
+    states = workers(name, manager)
+    print(f"{name}: {_of_target(manager.state(f'{name}.target'))}{_last_reload(name, user_scope=user_scope)}")
+    if all(state.active == "inactive" for state in states.values()):
+        print(f"no worker runs: start it with `systemctl start {name}.target`", file=sys.stderr)
+        return codes.NOT_RUNNING
+    now = time.time()
+    rows = [
+        (
+            slot_of(unit),
+            str(state.pid) if state.pid else "-",
+            worker_state(state),
+            manager.generation(state.pid) or "-",
+            when(state.since, now),
+        )
+        for unit, state in states.items()
+    ]
+    print(table(("SLOT", "PID", "STATE", "GENERATION", "SINCE"), rows))
+    return codes.DONE if all(state.active == "active" for state in states.values()) else codes.FAILED
+
+
+def list_all(*, user_scope: bool) -> int:
+    """Show all apps that have a file. Returns FAILED when one of the files is broken."""
+    manager = Manager(user=user_scope)
+    rows, code = [], codes.DONE
+    for name, files in find(SearchPath.user() if user_scope else SearchPath.system()).items():
+        states = workers(name, manager)
+        running = [state for unit, state in states.items() if state.active == "active" and not is_surge(unit)]
+        runs = sorted({manager.generation(state.pid) or "-" for state in running})
+        try:
+            addresses = ", ".join(map(str, load(files).listen))
+        except ConfigError as error:
+            addresses, code = f"broken: {error.problems[0]}", codes.FAILED
+        state = _of_target(manager.state(f"{name}.target"))
+        rows.append((name, state, f"{len(running)}/{len(states)}", " ".join(runs) or "-", addresses))
+    if rows:
+        print(table(("APP", "STATE", "WORKERS", "GENERATION", "LISTEN"), rows))
+    else:
+        print("no app: write one to /etc/svc/NAME.toml (see svc.toml(5))")
+    return code
+
+
+def workers(name: str, manager: Manager) -> dict[str, UnitState]:
+    """Return the workers that systemd knows of, in the order of their slots, surge workers last."""
+    units = manager.instances(f"{name}@*.service")
+    slots = [unit for unit in units if slot_of(unit).isdecimal()]
+    surge = [unit for unit in units if is_surge(unit)]
+    states = manager.states([*sorted(slots, key=lambda unit: int(slot_of(unit))), *sorted(surge)])
+    # A surge worker that has ended is nothing that an operator misses.
+    return {unit: state for unit, state in states.items() if not is_surge(unit) or state.active != "inactive"}
+
+
+def worker_state(state: UnitState) -> str:
+    """Return what a worker is at, in the words of svc."""
+    if state.sub == "auto-restart":
+        return f"crashed ({state.result}), starts again"
+    return _STATES.get(state.active, state.active)
+
+
+def when(since: float, now: float) -> str:
+    """Return a time (seconds since the epoch) and how long ago that is."""
+    if not since:
+        return "-"
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    return f"{clock} ({elapsed(max(now - since, 0.0))})"
+
+
+def _of_target(state: UnitState) -> str:
+    return "running" if state.active == "active" else _STATES.get(state.active, state.active)
+
+
+def _last_reload(name: str, *, user_scope: bool) -> str:
+    lines = progress.read(Folder.of(name, user_scope=user_scope).path)
+    if not lines:
+        return ""
+    first, last = lines[0], lines[-1]
+    took = elapsed(last.at - first.at)
+    if last.outcome is Outcome.RUNNING:
+        return f"; rollout ({last.done} of {last.total}): {last.text}"
+    return f"; last reload {last.outcome} after {took}, {when(last.at, time.time())}: {last.text}"

@@ -1,0 +1,93 @@
+"""What a rollout will do, from what the workers are at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from svc.app import App
+from svc.cluster.slots import surge_name
+from svc.rollout.systemd import UnitState
+from svc.units.host import Host
+from svc.units.render import worker_count, worker_units
+
+
+class View(Protocol):
+    """What a plan needs to see; `svc.rollout.systemd.Manager` is the real one."""
+
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]: ...
+    def generation(self, pid: int) -> str | None: ...
+    def instances(self, pattern: str) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a rollout will do: the surge units, the batches of slots to restart, and those to start, which
+    never ran (the app has grown).
+
+    `current` are slots that run the new generation already, `resting` those that an operator stopped,
+    `surplus` those that the app has no longer, and `left_behind` surge workers of a rollout that was killed.
+    """
+
+    surge: tuple[str, ...]
+    batches: tuple[tuple[str, ...], ...]
+    start: tuple[tuple[str, ...], ...]
+    current: tuple[str, ...]
+    resting: tuple[str, ...]
+    surplus: tuple[str, ...]
+    left_behind: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many workers will run the new generation."""
+        return len(self.current) + sum(map(len, (*self.batches, *self.start)))
+
+
+def plan(app: App, host: Host, view: View, generation: str) -> Plan:
+    """Look at the workers and decide what to do with each so that all run `generation`."""
+    slots = worker_units(app, host)
+    states = view.states(slots)
+    current = tuple(
+        unit
+        for unit in slots
+        if states[unit].active == "active" and view.generation(states[unit].pid) == generation
+    )
+    resting = tuple(unit for unit in slots if states[unit].active == "inactive" and states[unit].started)
+    start = tuple(unit for unit in slots if states[unit].active == "inactive" and not states[unit].started)
+    running = [unit for unit in slots if unit not in {*resting, *start, *current}]
+    size = batch_size(app.reload.batch, worker_count(app, host))
+    left = [unit for unit in alive(view, f"{app.name}@*.service") if unit not in slots]
+    return Plan(
+        surge=surge_units(app.name, min(app.reload.surge, len(running) + len(start))),
+        batches=_divide(running, size),
+        start=_divide(start, size),
+        current=current,
+        resting=resting,
+        surplus=tuple(unit for unit in left if not is_surge(unit)),
+        left_behind=tuple(unit for unit in left if is_surge(unit)),
+    )
+
+
+def surge_units(name: str, count: int) -> tuple[str, ...]:
+    """Return the units of the surge workers: app@surge.service, app@surge-2.service, …"""
+    return tuple(f"{name}@{surge_name(number)}.service" for number in range(1, count + 1))
+
+
+def is_surge(unit: str) -> bool:
+    """Say whether a unit is that of a surge worker."""
+    return "@surge" in unit
+
+
+def alive(view: View, pattern: str) -> list[str]:
+    """Return the units of a pattern that run, start or stop."""
+    states = view.states(view.instances(pattern))
+    return [unit for unit, state in states.items() if state.active not in ("inactive", "failed")]
+
+
+def batch_size(batch: int | str, slots: int) -> int:
+    """Return how many slots restart at a time; a percentage is rounded down, and one is the least."""
+    size = int(batch) if not isinstance(batch, str) else slots * int(batch.removesuffix("%")) // 100
+    return max(1, min(size, slots))
+
+
+def _divide(units: Sequence[str], size: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(units[at : at + size]) for at in range(0, len(units), size))

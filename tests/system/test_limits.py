@@ -1,0 +1,305 @@
+"""Workers that replace themselves at a limit: one at a time, never during a rollout, and no request fails."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.client import load
+from tests.system import versions
+from tests.system.conftest import App
+
+RELEASE = f"{versions.FOLDER}/release"  # what ends a request of /hold
+
+ASGI = """
+import asyncio, os
+from pathlib import Path
+
+kept = []
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await asyncio.sleep(0.3)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/leak":
+        kept.append(b"x" * 40_000)
+    while scope["path"] == "/hold" and not Path("RELEASE").exists():
+        await asyncio.sleep(0.05)
+    body = b"worker " + os.environ["SVC_SLOT"].encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+""".replace("RELEASE", RELEASE)
+
+WSGI = """
+import os, time
+
+time.sleep(0.3)
+kept = []
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/leak":
+        kept.append(b"x" * 40_000)
+    body = b"worker " + os.environ["SVC_SLOT"].encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+APPLICATIONS = {"asgi": ASGI, "wsgi": WSGI}
+DRAINS = r"app@(\d)\.service: Changed running -> stop"
+EVER = 120.0  # seconds: nothing here takes so long
+
+# A successor that waits for RestartSec= would never come.
+NO_RESTART = '[service]\nRestartSec = "1h"\nRestartSteps = 0\n'
+
+
+@pytest.fixture(params=APPLICATIONS)
+def interface(request: pytest.FixtureRequest) -> str:
+    """ASGI and WSGI."""
+    return str(request.param)
+
+
+@pytest.fixture
+def watched(app: App) -> Iterator[App]:
+    """An app, in a machine whose systemd logs each change of a unit.
+
+    Then journald may not know yet to which unit a process belongs that has just started: so lines are looked
+    for in the whole journal.
+    """
+    app.machine.systemctl("log-level", "debug")
+    yield app
+    app.machine.systemctl("log-level", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A unit's change of its state, or its main process's exit status in `now`, as systemd logged it."""
+
+    unit: str
+    now: str
+
+
+def changes(app: App, since: str) -> list[Change]:
+    """All changes since then, in their order: they come from PID 1 alone, so there is one order."""
+    found = re.findall(
+        r"systemd\[1\]: (app\S*\.service): "
+        r"(?:Changed \S+ -> (\S+)|Main process exited, code=exited, status=(\d+))",
+        app.machine.journal(since=since),
+    )
+    return [Change(unit, state or status) for unit, state, status in found]
+
+
+def most_away(seen: list[Change]) -> int:
+    """How many slots were away at the same time, at most: from the begin of the drain to readiness."""
+    away: set[str] = set()
+    most = 0
+    for change in seen:
+        if re.fullmatch(r"app@\d+\.service", change.unit) and not change.now.isdigit():
+            if change.now == "running":
+                away.discard(change.unit)
+            else:
+                away.add(change.unit)
+            most = max(most, len(away))
+    return most
+
+
+def replaced(seen: list[Change]) -> list[str]:
+    """The units whose worker ended at a limit, in this order."""
+    return [change.unit for change in seen if change.now == "75"]
+
+
+def start(app: App, interface: str, workers: int, more: str) -> str:
+    """Start the app, and return the journal's cursor from then: all workers are ready."""
+    app.deploy(APPLICATIONS[interface])
+    app.start(workers=workers, more=more)
+    return app.machine.cursor()
+
+
+def wait_replaced(app: App, workers: int, since: str, rounds: int = 2) -> None:
+    """Wait until each slot was replaced so many times, and is back."""
+    for _ in range(rounds):
+        for slot in range(workers):
+            ended = rf"app@{slot}\.service: Main process exited, code=exited, status=75"
+            app.machine.wait_journal(ended, since=since, timeout=EVER)
+        since = app.machine.cursor()
+    for slot in range(workers):
+        app.machine.wait_until(f"app@{slot}.service", "ActiveState", lambda state: state == "active", EVER)
+
+
+def check(app: App, workers: int, since: str) -> None:
+    """Judge by systemd's own account since then."""
+    seen = changes(app, since)
+    assert most_away(seen) == 1
+    assert set(replaced(seen)) == {f"app@{slot}.service" for slot in range(workers)}
+    for slot in range(workers):
+        shown = app.machine.show(f"app@{slot}.service", "NRestarts", "Result")
+        assert shown == {"NRestarts": "0", "Result": "success"}
+    assert "Failed with result" not in app.machine.journal()
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_requests(watched: App, interface: str, workers: int, keep_alive: bool) -> None:
+    since = start(watched, interface, workers, f"[limits]\nrequests = 300\n{NO_RESTART}")
+    with load(watched.url, connections=20, keep_alive=keep_alive, think=0.01) as clients:
+        wait_replaced(watched, workers, since)
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    check(watched, workers, since)
+    said = re.findall(
+        r"limits\.requests: (\d+) answered; draining, to be replaced", watched.machine.journal()
+    )
+    assert min(map(int, said)) >= 270
+
+
+def test_memory(watched: App, interface: str) -> None:
+    since = start(watched, interface, 3, f'[limits]\nmemory = "96M"\n{NO_RESTART}')
+    with load(f"{watched.url}/leak", connections=20, keep_alive=True, rate=500) as clients:
+        wait_replaced(watched, 3, since, rounds=1)
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    check(watched, 3, since)
+    assert "is ignored" not in watched.machine.journal()
+
+
+def test_lifetime(watched: App, interface: str) -> None:
+    since = start(watched, interface, 3, f'[limits]\nlifetime = "2s"\n{NO_RESTART}')
+    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+        wait_replaced(watched, 3, since)
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    check(watched, 3, since)
+
+
+def test_a_limit_below_the_size_of_a_fresh_worker_replaces_nobody(app: App) -> None:
+    since = start(app, "asgi", 1, '[limits]\nmemory = "16M"\n')
+    app.machine.wait_journal(r"limits\.memory = 16 MiB is ignored, because", "app@0.service")
+    before = app.pids()
+    with load(app.url, connections=5) as clients:
+        clients.wait(500)
+    assert app.pids() == before
+    assert "to be replaced" not in app.machine.journal(since=since)
+
+
+@pytest.mark.parametrize("surge", [0, 1])
+def test_none_replaces_itself_during_a_rollout(watched: App, interface: str, surge: int) -> None:
+    since = start(watched, interface, 3, f"[limits]\nrequests = 20\n[reload]\nsurge = {surge}\n{NO_RESTART}")
+    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+        for _ in range(3):
+            watched.machine.wait_journal(DRAINS, since=watched.machine.cursor(), timeout=EVER)
+            assert watched.systemctl("reload", "app.target").returncode == 0
+        wait_replaced(watched, 3, watched.machine.cursor(), rounds=1)
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+    for rollout in rollouts(changes(watched, since)):
+        # Each of the slots was restarted by the rollout. What it had to wait for was over before the first.
+        assert [change.unit for change in rollout if change.now == "0"] != []
+        assert most_away(rollout) == 1
+        first = rollout.index(next(change for change in rollout if change.now == "0"))
+        assert replaced(rollout[first:]) == []
+
+
+def rollouts(seen: list[Change]) -> list[list[Change]]:
+    """What happened during each reload of the coordinator."""
+    bounds = [(at, change.now) for at, change in enumerate(seen) if change.unit == "app.service"]
+    begins = [at for at, state in bounds if state == "reload"]
+    ends = [at for at, state in bounds if state == "exited"]
+    assert len(begins) == len(ends) == 3
+    return [seen[begin:end] for begin, end in zip(begins, ends, strict=True)]
+
+
+class Held:
+    """A request of /hold: the worker that has it drains until it is released."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.answer = ""
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> "Held":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        self.answer = self.app.get("/hold")
+
+    def release(self) -> str:
+        """Let it be answered, and return the answer."""
+        self.app.machine.write(RELEASE, "")
+        self._thread.join()
+        return self.answer
+
+
+def slot_away(app: App, since: str) -> int:
+    """Wait until a worker drains, and return its slot."""
+    return int(app.machine.wait_journal(DRAINS, since=since, timeout=EVER)[1])
+
+
+def test_a_rollout_waits_for_the_worker_that_replaces_itself(watched: App) -> None:
+    since = start(watched, "asgi", 1, '[limits]\nlifetime = "2s"\n')
+    with Held(watched) as held:
+        assert slot_away(watched, since) == 0
+        reload = watched.machine.popen("systemctl", "reload", "app.target")
+        watched.machine.wait_journal("replaces itself: waiting until it is back", since=since)
+        assert watched.show("app@surge.service", "ActiveState") == "inactive"
+        assert held.release() == "worker 0"
+        assert reload.wait(EVER) == 0
+    units = ("app@0.service", "app@surge.service")
+    order = [(change.unit, change.now) for change in changes(watched, since) if change.unit in units]
+    back = order.index(("app@0.service", "running"))
+    assert order.index(("app@0.service", "75")) < back
+    assert back < order.index(("app@surge.service", "start"))
+
+
+def test_a_worker_that_is_stopped_while_it_replaces_itself_stays_stopped(watched: App) -> None:
+    since = start(watched, "asgi", 1, '[limits]\nlifetime = "2s"\n')
+    turn = ("flock", "--nonblock", "/run/svc/app", "true")
+    with Held(watched) as held:
+        assert slot_away(watched, since) == 0
+        assert watched.machine.run(*turn, check=False).returncode == 1
+        watched.systemctl("stop", "--no-block", "app@0.service")
+        watched.machine.wait_journal("app@0.service: Installed new job app@0.service/stop", since=since)
+        assert held.release() == "worker 0"
+    watched.machine.wait_until("app@0.service", "ActiveState", lambda state: state == "inactive")
+    shown = watched.machine.show("app@0.service", "Result", "Job", "SubState", "NFileDescriptorStore")
+    assert shown == {"Result": "success", "Job": "", "SubState": "dead", "NFileDescriptorStore": "0"}
+    assert watched.machine.run(*turn, check=False).returncode == 0
+
+
+def test_a_version_that_cannot_start_takes_one_worker_away_and_a_reload_mends_it(watched: App) -> None:
+    since = start(watched, "asgi", 3, '[limits]\nlifetime = "2s"\n')
+    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+        watched.deploy(versions.BROKEN["fails in start-up"])
+        broken = watched.machine.wait_journal(
+            r"(app@\d\.service): Changed \S+ -> failed|(app@\d\.service): Main process exited, .*status=1/",
+            since=since,
+            timeout=EVER,
+        )
+        unit = broken[1] or broken[2]
+        watched.machine.wait_until(unit, "NRestarts", lambda restarts: int(restarts) >= 3, EVER)
+        assert replaced(changes(watched, since))[-1] == unit
+        away = watched.machine.cursor()
+        watched.machine.wait_until(unit, "NRestarts", lambda restarts: int(restarts) >= 5, EVER)
+        assert replaced(changes(watched, away)) == []
+        assert len(watched.pids()) == 2
+        # A rollout does not wait for it: this one fails by itself.
+        assert watched.systemctl("reload", "app.target", check=False).returncode != 0
+        said = watched.machine.journal(since=since)
+        assert "nothing has changed: the new version did not become ready" in said
+        assert "waiting until it is back" not in said
+        assert most_away(changes(watched, since)) == 1
+        watched.deploy(ASGI)
+        assert watched.systemctl("reload", "app.target").returncode == 0
+        wait_replaced(watched, 3, watched.machine.cursor(), rounds=1)
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
