@@ -21,7 +21,7 @@ _IN_MODIFY, _IN_CLOSE_WRITE = 0x2, 0x8  # sys/inotify.h
 _ENOUGH = 65536  # bytes of events; what they say is looked up anyway
 # inotify tells of a file's closing an instant before its lock is free (__fput() in fs/file_table.c), and
 # it may be lost when too much happens at a time: look again after so many seconds.
-AGAIN_SECONDS = (0.005, 0.1)
+AGAIN_SECONDS = (0.005, 0.1, 1.0)
 LOOK_SECONDS = 0.5  # between two looks where the kernel does not tell
 
 

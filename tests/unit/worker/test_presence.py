@@ -16,7 +16,8 @@ from svc.worker.presence import Presence
 from tests.unit.worker.process import PATIENCE, ROOT
 
 ANNOUNCE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # who runs the tests in the background ignores it
 from pathlib import Path
 from svc.worker.log import Journal
 from svc.worker.presence import Presence
