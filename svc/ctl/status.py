@@ -3,6 +3,8 @@
 import sys
 import time
 
+from svc import turn
+from svc.cluster import leader
 from svc.config import ConfigError, SearchPath, find, load
 from svc.ctl import codes
 from svc.ctl.bar import elapsed
@@ -43,6 +45,7 @@ def status(name: str, *, user_scope: bool) -> int:
         for unit, state in states.items()
     ]
     print(table(("SLOT", "PID", "STATE", "GENERATION", "SINCE"), rows))
+    print(_jobs(name, user_scope=user_scope), end="")
     return codes.DONE if all(state.active == "active" for state in states.values()) else codes.FAILED
 
 
@@ -90,6 +93,17 @@ def when(since: float, now: float) -> str:
         return "-"
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     return f"{clock} ({elapsed(max(now - since, 0.0))})"
+
+
+def _jobs(name: str, *, user_scope: bool) -> str:
+    """Return what one worker does for all (`cluster.every`), and which one; nothing when there is nothing."""
+    folder = turn.folder_of(name, user_scope=user_scope)
+    try:
+        found = leader.holders(name, folder.parent)
+    except PermissionError:
+        return "\nOnly root, and the app's own user, can see which worker does jobs for all.\n"
+    rows = [(job.job, f"{job.seconds:g} s", str(job.slot), str(job.pid)) for job in found]
+    return f"\n{table(('JOB', 'EVERY', 'SLOT', 'PID'), rows)}\n" if rows else ""
 
 
 def _of_target(state: UnitState) -> str:
