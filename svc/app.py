@@ -73,7 +73,8 @@ class Limits:
     """Limits of a worker: times in seconds, `memory` in bytes.
 
     `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
-    replaced: `requests`, `memory` and `lifetime`.
+    replaced: `requests`, `memory` and `lifetime`. `headers` and `body` are the bytes that a request may have,
+    0 for a body of any size.
     """
 
     start: float = 60.0
@@ -82,6 +83,8 @@ class Limits:
     requests: int = 0
     memory: int = 0
     lifetime: float = 0.0
+    headers: int = 64 << 10
+    body: int = 0
 
     @property
     def replaces(self) -> bool:

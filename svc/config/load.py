@@ -199,6 +199,8 @@ def _command_rules(
         ("limits", "requests", "let the program count"),
         ("limits", "memory", "MemoryMax in [service] is a limit that systemd holds"),
         ("limits", "lifetime", "RuntimeMaxSec in [service] is a limit that systemd holds"),
+        ("limits", "headers", "let the program limit them"),
+        ("limits", "body", "let the program limit it"),
     ):
         if values.get((section, name)):
             yield (section, name), "has a meaning only with `app`", f"remove it; {instead}"

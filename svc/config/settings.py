@@ -260,6 +260,19 @@ SETTINGS: tuple[Setting, ...] = (
         'lifetime = "1d"',
     ),
     Setting(
+        "limits", "headers", values.size(values.SMALLEST_HEAD, values.LARGEST_HEAD), 64 << 10, '"64K"',
+        "How large the head of a request may be, its request line and headers: bytes, or a size such as "
+        "\"16K\". A larger one is answered with 431. Only for `app`.",
+        'headers = "16K"',
+    ),
+    Setting(
+        "limits", "body", values.size(values.SMALLEST_BODY, values.LARGEST_WORKER, off=True), 0, "false",
+        "How large the body of a request may be: bytes, or a size such as \"10M\"; false for any size. A "
+        "larger one is answered with 413, before the app is called where its length is known. Only for "
+        "`app`.",
+        'body = "10M"',
+    ),
+    Setting(
         "cluster", "bus", values.boolean, None, "true for `app`, false for `command`",
         "Whether workers can send each other messages. A `command` then gets one more socket, by the name "
         '"bus" (LISTEN_FDNAMES), and must look for its listeners by name too.',

@@ -29,6 +29,15 @@ SMALLEST_WORKER = 16 * 2**20
 LARGEST_WORKER = 2**50
 """Bytes, more than any host has."""
 
+SMALLEST_HEAD = 4 * 2**10
+"""Bytes. Browsers with a few cookies send more than a smaller limit would take."""
+
+LARGEST_HEAD = 2**20
+"""Bytes that the head of a request may have at the most: a worker keeps them in memory."""
+
+SMALLEST_BODY = 2**10
+"""Bytes. Whoever writes less has forgotten the unit."""
+
 Parser = Callable[[object], object]
 
 UNIT_TYPES = (

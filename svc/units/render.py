@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from svc import turn
-from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface
+from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface, Limits
 from svc.units import escape
 from svc.units.host import Host
 from svc.units.running import NOT_RUNNING, Running
@@ -158,6 +158,10 @@ def _command(app: App, host: Host) -> str:
         options += ["--memory", str(app.limits.memory)]
     if app.limits.lifetime:
         options += ["--lifetime", _number(app.limits.lifetime)]
+    if app.limits.headers != Limits().headers:
+        options += ["--headers", str(app.limits.headers)]
+    if app.limits.body:
+        options += ["--body", str(app.limits.body)]
     if app.balance.policy != FAIR:
         options += ["--policy", app.balance.policy]
     # -P keeps the current directory off the path until svc has started: a module of the

@@ -32,6 +32,8 @@ from svc.worker import (
     wsgi,
 )
 from svc.worker.canary import Canary
+from svc.worker.edge import gate
+from svc.worker.edge.strict import HEADERS
 from svc.worker.handover import Meeting
 from svc.worker.server import Server
 
@@ -70,6 +72,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--memory", type=int, default=0, metavar="BYTES", help="be replaced at this size")
     parser.add_argument(
         "--lifetime", type=float, default=0.0, metavar="SECONDS", help="be replaced at this age"
+    )
+    parser.add_argument("--body", type=int, default=0, metavar="BYTES", help="the largest body of a request")
+    parser.add_argument(
+        "--headers", type=int, default=HEADERS, metavar="BYTES", help="the largest head of a request"
     )
     parser.add_argument(
         "--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="the event loop"
@@ -138,7 +144,9 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
             closing.callback(meeting.leave)
         name, slot, workers = options.name, options.slot, options.workers
         policy = policies.of(options.policy, name, slot, workers, taken, journal, meeting)
-        http, helps = uvicorn_seam.Http(policy.wrap(asgi), websockets=not is_wsgi), policy.helping
+        guarded = gate.guard(policy.wrap(asgi), options.body)
+        http = uvicorn_seam.Http(guarded, options.headers, websockets=not is_wsgi)
+        helps = policy.helping
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )

@@ -13,6 +13,7 @@ from email.utils import formatdate
 from typing import Any
 
 from svc.worker import pipelines
+from svc.worker.edge.strict import HEADERS, strict
 from svc.worker.requirements import require_websockets
 
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
@@ -37,7 +38,7 @@ class Doing:
 class Http:
     """Uvicorn's protocols around one application: makes them, and looks into them."""
 
-    def __init__(self, app: Asgi, *, websockets: bool = True) -> None:
+    def __init__(self, app: Asgi, headers: int = HEADERS, *, websockets: bool = True) -> None:
         from uvicorn.config import Config
         from uvicorn.server import ServerState
 
@@ -65,7 +66,8 @@ class Http:
         self.state: Any = ServerState()
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
-        self._protocol = pipelines.telling(config.http_protocol_class, self.state.tasks)
+        telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
+        self._protocol = strict(telling, headers)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
         self._closing = False
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.

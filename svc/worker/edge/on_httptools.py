@@ -1,0 +1,136 @@
+"""Uvicorn's protocol on httptools, made strict. Httptools has no limits: what a head has is counted here."""
+
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from svc.worker.edge.gate import TARGET
+from svc.worker.edge.strict import FRAMING, PIECE, Strict
+
+_SLASH, _HASH = b"/#"
+
+
+class OnHttptools(Strict):
+    """To be mixed with uvicorn's HttpToolsProtocol.
+
+    `unread` is the number of bytes that a head has so far, or a body since its last byte: extensions of
+    chunks and trailers.
+    """
+
+    unread = 0
+    parser: Any
+    url: bytes
+
+    def data_received(self, data: bytes) -> None:
+        """Read; as uvicorn does, which has no other way to tell what follows an upgrade."""
+        self._unset_keepalive_if_required()  # type: ignore[attr-defined]
+        before = self.cycle
+        if self.unread or len(data) > PIECE or (before is not None and before.more_body):
+            self._read_in_pieces(data)
+            return
+        self._feed(data)
+        if self._is_within_head():
+            # With other requests before it, it has begun somewhere in these bytes.
+            self.unread = len(data) if self.cycle is before else 1
+
+    def _read_in_pieces(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            before = self.cycle
+            fresh = before is None or not before.more_body
+            self.unread += len(piece)
+            self._feed(piece)
+            if self.transport.get_protocol() is not self:
+                return  # refused, or a WebSocket
+            if self._is_within_head():
+                if self.cycle is not before or not fresh:
+                    self.unread = 1
+            elif not self.is_within_body():
+                self.unread = 0
+            if self.unread > self.head_limit:
+                self.logger.warning("A request's head has over %d bytes (limits.headers).", self.head_limit)
+                self.refuse(431)
+                return
+
+    def _is_within_head(self) -> bool:
+        scope, cycle = self.scope, self.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
+
+    def is_within_body(self) -> bool:
+        """Whether the head of a request was read, and its body not."""
+        return super().is_within_body() and not self._is_within_head()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if self.is_old:
+                self.handle_upgrade()  # type: ignore[attr-defined]
+            elif self._should_upgrade():
+                self.handle_websocket_upgrade()  # type: ignore[attr-defined]
+            else:
+                self._go_on(data[upgrade.args[0] :])
+        except HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.refuse(400)
+
+    def _go_on(self, data: bytes) -> None:
+        """Read on behind a request that asked to upgrade to something unknown, `data` being what follows.
+
+        The parser thinks that its body belongs to another protocol, and would take it for the next request.
+        """
+        self._unsupported_upgrade_warning()  # type: ignore[attr-defined]
+        framing = [b"%b: %b\r\n" % field for field in self.headers if field[0] in FRAMING]
+        if framing and not self.cycle.response_complete:
+            self.cycle.more_body = True
+            self.cycle.message_event.clear()
+            self.parser = _Continued(self).parser
+            data = b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n", data])
+        if data:
+            self._feed(data)
+
+    # What the parser calls
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a target that is not a plain path: uvicorn has only the path of it."""
+        super().on_url(url)  # type: ignore[misc]
+        if self.url[0] != _SLASH or _HASH in url:
+            self.scope[TARGET] = self.url
+
+    def on_body(self, body: bytes) -> None:
+        """Count anew."""
+        self.unread = 0
+        super().on_body(body)  # type: ignore[misc]
+
+    def on_chunk_header(self) -> None:
+        """Keep the trailers, which follow after the last one, out of the headers: RFC 9110, section 6.5.1."""
+        self.headers = []
+
+
+class _Continued:
+    """Has a parser of its own for what follows a head that the protocol knows already."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._known = True
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+        self.on_chunk_header = protocol.on_chunk_header
+        self.parser = HttpRequestParser(self)
+
+    def on_message_begin(self) -> None:
+        if not self._known:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._known:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._known:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._known:
+            self._protocol.on_headers_complete()
+        self._known = False
