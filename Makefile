@@ -24,6 +24,7 @@ check: deps static unit ## ruff, mypy, unit and golden tests; no root, under a m
 test: deps-test static unit-all system ## all tests, also those that boot a real systemd (root; asks sudo)
 
 test-all: deps-test static unit-all ## make test, and what takes many minutes
+	$(PYTEST) -q -n 4 --every-uvicorn tests/unit -m long
 	$(PYTEST_AS_ROOT) tests/system
 
 demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
@@ -47,10 +48,10 @@ static: deps
 	$(VENV)/mypy
 
 unit: deps
-	$(PYTEST) -q -n 4 tests/unit tests/render
+	$(PYTEST) -q -n 4 -m "not long" tests/unit tests/render
 
 unit-all: deps-test
-	$(PYTEST) -q -n 4 --every-uvicorn tests/unit tests/render
+	$(PYTEST) -q -n 4 -m "not long" --every-uvicorn tests/unit tests/render
 
 system: deps-test
 	$(PYTEST_AS_ROOT) tests/system -m "not long"

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 SEEN: dict[str, list[tuple[str, str, str]]] = {}
@@ -13,8 +14,10 @@ def _answer(port: str, method: str, target: str, body: bytes) -> bytes:
     if target.startswith("/seen/"):
         return json.dumps(SEEN.pop(target.removeprefix("/seen/"), [])).encode()
     if target == "/state":
-        pages = int(open("/proc/self/statm", "rb").read().split()[1])  # noqa: PTH123, SIM115
-        state = {"fds": len(os.listdir("/proc/self/fd")), "resident": pages * 4096, "pid": os.getpid()}  # noqa: PTH208
+        SEEN.clear()  # of clients that left and were not asked for
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        fds = len(list(Path("/proc/self/fd").iterdir()))
+        state = {"fds": fds, "resident": pages * os.sysconf("SC_PAGE_SIZE"), "pid": os.getpid()}
         return json.dumps(state).encode()
     SEEN.setdefault(port, []).append((method, target, body.decode("latin-1")))
     return b"seen\n"
@@ -50,6 +53,6 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
     query = environ["QUERY_STRING"]
     target = environ["PATH_INFO"] + (f"?{query}" if query else "")
     body = environ["wsgi.input"].read()
-    content = _answer(environ["REMOTE_PORT"], environ["REQUEST_METHOD"], target, body)
+    content = _answer(environ.get("REMOTE_PORT", ""), environ["REQUEST_METHOD"], target, body)
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]

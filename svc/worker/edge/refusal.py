@@ -21,6 +21,7 @@ def refuse(protocol: Any, status: int, *, within_body: bool) -> None:
             started = cycle.response_started
             cycle.disconnected = True  # the application hears that its client left
             cycle.message_event.set()
+            cycle.waiting_for_100_continue = False  # nothing more may be written for it
             if started:
                 transport.close()  # in an answer there is no room for another
             else:
