@@ -54,9 +54,11 @@ def conflicts(apps: Iterable[App], running: Callable[[str], bool]) -> dict[str, 
     def refuse(app: App, mine: Listen, other: App, theirs: Listen) -> None:
         same = "" if mine == theirs else f" ({theirs})"
         what = f"{mine} is taken by {other.source}{same}"
-        refused.setdefault(
-            app.name, Problem(app.source, None, "listen", what, "choose another port for one of them")
-        )
+        cure = "choose another port for one of them"
+        yields = app.wanted_by == () and other.wanted_by != ()
+        if yields:
+            cure = f"{app.name}, which starts only by hand, is left out"
+        refused.setdefault(app.name, Problem(app.source, None, "listen", what, cure, yields))
 
     # First those that lose against a better claim: a newcomer that is refused anyway is in nobody's way.
     for a, b, (mine, theirs) in meetings:

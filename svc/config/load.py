@@ -20,7 +20,8 @@ RESERVED = ("svc",)
 BUS, WAKE = "-bus", "-wake"
 """What ends the names of an app's further units: those that hold its messages, and those that wake it."""
 
-_SECRET = r"(?i)PASSWORD|PASSWD|SECRET|TOKEN|_KEY$"
+_SECRET = r"(?i)PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(^|_)KEY$|API_?KEY"
+_SECRET_IN_URL = r"://[^/@\s]*:[^/@\s]+@"  # postgres://site:password@host
 
 
 def load(files: AppFiles) -> App:
@@ -55,8 +56,8 @@ def warnings(files: AppFiles) -> list[Problem]:
             "looks like a secret, and every user of this host can read the environment in a unit",
             "keep it in a file that only root can read, and name that file in [credentials]",
         )
-        for name in (table if isinstance(table, dict) else ())
-        if re.search(_SECRET, name)
+        for name, value in (table.items() if isinstance(table, dict) else ())
+        if re.search(_SECRET, name) or re.search(_SECRET_IN_URL, str(value))
     ]
 
 

@@ -41,6 +41,8 @@ class Problem:
 
     `line` counts from 1; it is None where no line of the file is to blame (a key that is
     missing, a file that cannot be read). `key` is a dotted path ("limits.drain") or empty.
+    `yields` says that nothing is to be mended: an app that starts only by hand, as an example does, is
+    left out for one that starts at boot.
     """
 
     file: Path
@@ -48,6 +50,7 @@ class Problem:
     key: str
     what: str
     cure: str
+    yields: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)

@@ -18,7 +18,10 @@ _MINIMUM_PYTHON = (3, 11)
 
 
 def check(names: list[str], *, user_scope: bool) -> int:
-    """Print what is wrong with apps and what they will become. Returns 1 when one has an error."""
+    """Print what is wrong with apps and what they will become. Returns 1 when one has an error.
+
+    That an app yields to another is one only for who asks for that app by its name.
+    """
     host = this_host(user_scope=user_scope)
     search = SearchPath.user() if user_scope else SearchPath.system()
     outcomes = select(render_all(search, host), names)
@@ -29,6 +32,10 @@ def check(names: list[str], *, user_scope: bool) -> int:
     failed = False
     for outcome in outcomes:
         problems = [*outcome.problems]
+        if not names and any(problem.yields for problem in problems):
+            for problem in problems:
+                print(f"note: {problem}")
+            continue
         if outcome.app is not None:
             problems += _surroundings(outcome.app, host)
             problems += _verify(outcome, host)
@@ -150,7 +157,9 @@ def _install(app: App, missing: list[str]) -> str:
 
 
 def _verify(outcome: Outcome, host: Host) -> list[Problem]:
-    """Let systemd itself read the units."""
+    """Let systemd itself read the units, if there are any."""
+    if not outcome.units:
+        return []
     with TemporaryDirectory() as folder:
         for unit, text in outcome.units.items():
             Path(folder, unit).write_text(text)

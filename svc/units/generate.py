@@ -89,14 +89,14 @@ def is_running(name: str, root: str = "/") -> bool:
 
 
 def generate(search: SearchPath, host: Host, folder: Path, root: str = "/") -> list[str]:
-    """Do the generator's work. Returns the errors, one line each.
+    """Do the generator's work. Returns the errors, one line each. That an app yields is none.
 
     An app that runs and whose file is broken or gone keeps the units that it runs with.
     """
     messages: list[str] = []
     outcomes = render_all(search, host, root)
     for outcome in outcomes:
-        messages += map(str, outcome.problems)
+        messages += [str(problem) for problem in outcome.problems if not problem.yields]
         if outcome.app is not None and outcome.units and not outcome.static:
             messages += _write(outcome.name, outcome.units, wanted_by(outcome.app, host), folder)
     made = {outcome.name for outcome in outcomes if outcome.units}

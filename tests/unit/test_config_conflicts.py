@@ -82,3 +82,13 @@ def test_the_error_names_the_other_file() -> None:
         "b": "/etc/svc/b.toml: listen: 127.0.0.1:80 is taken by /etc/svc/a.toml (0.0.0.0:80); "
         "choose another port for one of them"
     }
+
+
+def test_an_example_yields_and_nothing_is_to_be_mended() -> None:
+    example = dataclasses.replace(app("b", "0.0.0.0:80"), wanted_by=())
+    for running in ("", "a"):
+        found = conflicts([app("a", "0.0.0.0:80"), example], lambda name, now=running: name in now)  # type: ignore[misc]
+        assert found["b"].yields
+        assert str(found["b"]).endswith("; b, which starts only by hand, is left out")
+    found = conflicts([app("a", "0.0.0.0:80"), example], lambda name: name == "b")
+    assert not found["a"].yields

@@ -438,6 +438,7 @@ def test_a_users_app_has_no_user(tmp_path: Path) -> None:
 def test_secrets_in_the_environment_are_warned_of(tmp_path: Path) -> None:
     text = (
         SMALL + "[env]\nDB_PASSWORD = 'x'\nKEYBOARD = 'de'\nAPI_KEY = 'y'\nauth_token = 'z'\nMONKEY = '1'\n"
+        "KEY = 'k'\nDATABASE_URL = 'postgres://site:pass@host/db'\nCACHE = 'redis://host:6379/0'\n"
     )
     own = files(tmp_path, text)
     assert load(own).env[0] == ("DB_PASSWORD", "x")
@@ -446,6 +447,8 @@ def test_secrets_in_the_environment_are_warned_of(tmp_path: Path) -> None:
         (4, "env.DB_PASSWORD"),
         (6, "env.API_KEY"),
         (7, "env.auth_token"),
+        (9, "env.KEY"),
+        (10, "env.DATABASE_URL"),
     ]
     assert "[credentials]" in found[0].cure
     assert warnings(files(tmp_path, "env = 1")) == []

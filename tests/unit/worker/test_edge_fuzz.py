@@ -13,7 +13,7 @@ from tests.unit.worker.conftest import Variant
 from tests.unit.worker.edge import HOST, Edge, edge, shut_down
 
 CASES = 150  # of each kind, for each way to run a worker and each interface: about a second
-LONG = 3_000
+LONG = 20_000
 GROWTH = 4 << 20  # bytes: the allocator's, not ours; a leak of one connection each time would be far more
 
 FIELDS = [
