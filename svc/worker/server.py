@@ -115,7 +115,7 @@ class Server:
         self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
         self._tick(ticking, DATE_SECONDS, self.notify.flush)
         self._tick(ticking, DATE_SECONDS, self._write_figures)
-        watch = silence.Silence(self.http, self.head_seconds, self.loop.loop.time)
+        watch = silence.Silence(self.http, self.head_seconds, self.loop.loop.time, self.journal)
         self._tick(ticking, watch.period, watch.look)
         self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
         if self.watchdog is not None:

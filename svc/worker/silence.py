@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from svc.worker import moving
+from svc.worker.log import Journal
 from svc.worker.uvicorn_seam import Http
 
 # With so many in one worker, those that are silent for longest are closed before their time. To stop
@@ -24,6 +25,7 @@ from svc.worker.uvicorn_seam import Http
 MOST = 1024
 LONG = 30.0  # seconds; where heads may take any time, looks are as for this one
 LOOKS = 4  # in the time that a head may take: a connection is closed at most a quarter later
+COMPLAIN_SECONDS = 60.0  # between two lines in the journal about too many
 CHECK_SECONDS = 1.0  # between two checks whether there can be more than MOST
 
 # RFC 9110, section 15.5.9. Only where a part of a head has come: browsers have shown it to people for a
@@ -44,10 +46,11 @@ class Silence:
     http: Http
     seconds: float
     now: Callable[[], float]
+    journal: Journal
     most: int = MOST
-    closed: int = 0
     _since: dict[Any, tuple[float, Any]] = field(default_factory=dict)  # the longest silent first
     _looked: float = float("-inf")
+    _complained: float = float("-inf")
     _others: int = 0  # connections that were not silent at the last look
 
     @property
@@ -67,41 +70,47 @@ class Silence:
             self._look(now)
 
     def _look(self, now: float) -> None:
+        # Idle connections are the many, and known by uvicorn's timer; a WebSocket has none.
+        silent = {
+            protocol
+            for protocol in self.http.connections
+            if getattr(protocol, "timeout_keep_alive_task", protocol) is None and self._is_silent(protocol)
+        }
+        self._others = len(self.http.connections) - len(silent)
         before, self._since = self._since, {}
-        connections = self.http.connections
         for protocol, (since, cycle) in before.items():
-            if protocol in connections and protocol.cycle is cycle and is_silent(self.http, protocol):
+            if protocol in silent and protocol.cycle is cycle:
                 self._since[protocol] = since, cycle
-        for protocol in connections:
-            if protocol not in self._since and is_silent(self.http, protocol):
-                self._since[protocol] = now, protocol.cycle
-        self._others = len(connections) - len(self._since)
+        for protocol in silent - self._since.keys():
+            self._since[protocol] = now, protocol.cycle
         surplus = len(self._since) - self.most
         closing = [
             protocol
             for number, (protocol, (since, _)) in enumerate(self._since.items())
             if number < surplus or (self.seconds and now - since >= self.seconds)
         ]
+        if surplus > 0 and now - self._complained >= COMPLAIN_SECONDS:
+            self._complained = now
+            self.journal.warning(
+                f"{len(self._since)} connections without a request so far; closing the oldest until "
+                f"{self.most} are left (an attack, perhaps: limits.head says how long each may stay)"
+            )
         if closing:
             self._close(closing)
+
+    def _is_silent(self, protocol: Any) -> bool:
+        """Whether a client owes us a request's head, or the rest of it."""
+        if protocol.transport is None or protocol.transport.is_closing():
+            return False
+        cycle = protocol.cycle
+        return cycle is None or (cycle.response_complete and self.http.is_busy(protocol))
 
     def _close(self, protocols: Iterable[Any]) -> None:
         for protocol in _unheard(protocols):
             del self._since[protocol]
-            self.closed += 1
             if self.http.is_busy(protocol):  # with a part of a head
                 protocol.transport.write(TIMEOUT_ANSWER)
             protocol.transport.close()
-
-
-def is_silent(http: Http, protocol: Any) -> bool:
-    """Whether a client owes us a request's head, or the rest of it."""
-    if protocol.transport is None or protocol.transport.is_closing() or http.is_websocket(protocol):
-        return False
-    if protocol.cycle is None:
-        # Without a request so far. From a sibling's drain it may be idle as long as it was there.
-        return protocol.timeout_keep_alive_task is None
-    return bool(protocol.cycle.response_complete) and http.is_busy(protocol)
 
 
 def _unheard(protocols: Iterable[Any]) -> list[Any]:

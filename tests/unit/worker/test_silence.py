@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from svc.worker.log import Journal
 from svc.worker.silence import MOST, Silence
 from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.process import Client, Worker, run_worker
@@ -141,10 +142,10 @@ class Connection:
         self.closed = True
 
 
-def test_the_oldest_go_first() -> None:
-    http = SimpleNamespace(connections=set(), is_websocket=lambda _: False, is_busy=lambda _: False)
+def test_the_oldest_go_first(capsys: pytest.CaptureFixture[str]) -> None:
+    http = SimpleNamespace(connections=set(), is_busy=lambda _: False)
     now = 0.0
-    silence = Silence(http, 60.0, lambda: now, most=10)  # type: ignore[arg-type]
+    silence = Silence(http, 60.0, lambda: now, Journal(), most=10)  # type: ignore[arg-type]
     ages: list[list[Connection]] = []
     try:
         for _ in range(4):
@@ -159,7 +160,22 @@ def test_the_oldest_go_first() -> None:
         now += 15.0
         silence.look()
         assert [sum(one.closed for one in age) for age in ages] == [4, 4, 0, 0]
+        assert capsys.readouterr().err.count("12 connections without a request") == 1
     finally:
         for one in (one for age in ages for one in age):
             one.ours.close()
             one.theirs.close()
+
+
+@pytest.mark.parametrize("count", [1, MOST + 50])
+def test_who_sends_nothing_does_not_stay_where_its_cookie_is_awaited(tmp_path: Path, count: int) -> None:
+    head = "0.4" if count == 1 else "0"
+    with (
+        run_worker("--policy", "sticky-cookie", "--head", head, runtime=tmp_path) as worker,
+        ExitStack() as stack,
+    ):
+        silent = [stack.enter_context(worker.client()) for _ in range(count)]
+        for client in silent[:50]:  # the oldest
+            assert client.rest() == b""
+        for client in silent[50:][-50:]:
+            assert client.get()[0] == 200
