@@ -48,7 +48,8 @@ class Limited:
     async def __aenter__(self) -> None:
         if self._taken < self.limit:
             self._taken += 1
-            self._look_soon()
+            if self._taken == self.limit:
+                self._look_soon()
             return
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
@@ -94,8 +95,9 @@ class Limited:
                 first.set_result(None)
                 self._take_a_stranger()
                 return
+        if self._taken == self.limit:
+            self._look_soon()
         self._taken -= 1
-        self._look_soon()
 
     def _take_a_stranger(self) -> None:
         """Clients that keep their connections always have a request waiting where all workers are saturated,
