@@ -1,6 +1,7 @@
 """Back-pressure: what a worker with `concurrency` takes, and what it leaves in the kernel's queue."""
 
 import asyncio
+import os
 import select
 import socket
 import struct
@@ -14,6 +15,7 @@ import pytest
 from svc.worker.room import Limited
 from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.process import Client, Worker, listen, run_worker
+from tests.unit.worker.test_accepting import cpu_seconds
 
 BEATS = {"WATCHDOG_USEC": "100000"}
 
@@ -223,6 +225,27 @@ def test_an_answer_that_a_wsgi_worker_streams_takes_room(variant: Variant, tmp_p
         assert not is_answered(client)
         assert len(reader.answer()[2]) == 50000000
         assert client.answer()[0] == 200
+
+
+def test_a_wsgi_worker_in_a_call_is_not_in_line(loop: str) -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        workers = [
+            stack.enter_context(run_worker("--loop", loop, app="wsgi_app:app", listeners=[listener]))
+            for _ in range(2)
+        ]
+        used = {worker.process.pid: cpu_seconds(worker.process.pid) for worker in workers}
+        with Client(listener) as busy:
+            busy.ask("/busy?seconds=3")
+            while not any(cpu_seconds(pid) - before > 0.3 for pid, before in used.items()):
+                os.sched_yield()
+            answers = set()
+            for _ in range(10):
+                with Client(listener) as client:
+                    answers.add(client.get()[2])
+            assert not is_answered(busy)
+            assert len(answers) == 1
+            assert busy.answer()[0] == 200
 
 
 def test_what_waits_is_answered_in_a_drain(loop: str) -> None:
