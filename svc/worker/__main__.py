@@ -139,10 +139,9 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         app, interface = _load(options, journal, chosen)
         is_wsgi = interface is application.Interface.WSGI
         limited = room.Limited(options.concurrency) if options.concurrency else None
-        if is_wsgi:
-            asgi = wsgi.as_asgi(app, limited)
-        else:
-            asgi = limited.wrap(app) if limited is not None else app
+        asgi = wsgi.as_asgi(app, limited) if is_wsgi else app
+        if limited is not None and not is_wsgi:
+            asgi = limited.wrap(asgi)
         log.adopt_logger("uvicorn.error", journal)
         meeting = _meet(options, journal)
         if meeting is not None:
