@@ -73,13 +73,16 @@ class Limits:
     """Limits of a worker: times in seconds, `memory` in bytes.
 
     `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
-    replaced: `requests`, `memory` and `lifetime`. `headers` and `body` are the bytes that a request may have,
+    replaced: `requests`, `memory` and `lifetime`; and for `concurrency`, the requests at a time, and `head`,
+    the time in which a request's head has to come. `headers` and `body` are the bytes that one may have,
     0 for a body of any size.
     """
 
     start: float = 60.0
     drain: float = 30.0
     watchdog: float | None = None
+    concurrency: int = 0
+    head: float = 30.0
     requests: int = 0
     memory: int = 0
     lifetime: float = 0.0

@@ -236,10 +236,19 @@ SETTINGS: tuple[Setting, ...] = (
         "watchdog = false",
     ),
     Setting(
-        "limits", "concurrency", _later, None, "",
-        "How many requests a worker takes at a time.",
+        "limits", "concurrency", values.whole(1, 10**6, off=True, unlimited=0), 0, '"unlimited"',
+        "How many requests and WebSockets a worker has in progress at most. While it has no room, new "
+        "connections are for its siblings or wait in the kernel's queue, and requests on connections that it "
+        "has already wait. A WSGI application is called once at a time in any case; there it limits the "
+        "answers that are being streamed. Only for `app`.",
         "concurrency = 100",
-        later="a limit of requests at a time",
+    ),
+    Setting(
+        "limits", "head", values.seconds(0.1, off=True), 30.0, "30",
+        "How long a client may take to send a request's head. Then its connection is closed, or up to a "
+        "quarter later, with 408 where a part of the head has come; and sooner, the oldest first, where a "
+        f"worker has more than 1024 such connections. false for any time. Only for `app`. {_SECONDS}",
+        "head = 10",
     ),
     Setting(
         "limits", "requests", values.whole(1, 10**12, off=True), 0, "false",

@@ -115,6 +115,7 @@ def _socket(app: App, unit: str, addresses: tuple[str, ...]) -> dict[str, Any]:
             for other in app.listen
             if address(one) in addresses
         ),
+        "defer_accept": bool(app.app) and any(not one.startswith("/") for one in addresses),
         "directives": app.socket,
     }
 
@@ -152,6 +153,10 @@ def _command(app: App, host: Host) -> str:
     options += ["--drain", _number(app.limits.drain), "--workers", str(worker_count(app, host))]
     if app.reload.canary:
         options += ["--canary", app.reload.canary, "--canary-timeout", _number(app.reload.canary_timeout)]
+    if app.limits.concurrency:
+        options += ["--concurrency", str(app.limits.concurrency)]
+    if app.limits.head != Limits().head:
+        options += ["--head", _number(app.limits.head)]
     if app.limits.requests:
         options += ["--requests", str(app.limits.requests)]
     if app.limits.memory:

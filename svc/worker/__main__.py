@@ -27,6 +27,7 @@ from svc.worker import (
     notify,
     policies,
     requirements,
+    room,
     runtime,
     uvicorn_seam,
     wsgi,
@@ -65,6 +66,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--canary", metavar="URL", help="what a new version must answer before it serves")
     parser.add_argument(
         "--canary-timeout", type=float, default=5.0, metavar="SECONDS", help="how long that may take"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=0, metavar="N", help="the most requests at a time; 0: no limit"
+    )
+    parser.add_argument(
+        "--head", type=float, default=30.0, metavar="SECONDS", help="how long a request's head may take"
     )
     parser.add_argument(
         "--requests", type=int, default=0, metavar="N", help="be replaced after so many requests"
@@ -137,7 +144,10 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         closing.callback(_close, chosen)
         app, interface = _load(options, journal, chosen)
         is_wsgi = interface is application.Interface.WSGI
-        asgi = wsgi.as_asgi(app) if is_wsgi else app
+        limited = room.Limited(options.concurrency) if options.concurrency else None
+        asgi = wsgi.as_asgi(app, limited) if is_wsgi else app
+        if limited is not None and not is_wsgi:
+            asgi = limited.wrap(asgi)
         log.adopt_logger("uvicorn.error", journal)
         meeting = _meet(options, journal)
         if meeting is not None:
@@ -151,6 +161,7 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )
         server.program, server.route, server.canary = policy.program, policy.router(chosen.loop), canary
+        server.room, server.head_seconds = limited, options.head
         try:
             replaced = chosen.loop.run_until_complete(server.serve())
         finally:

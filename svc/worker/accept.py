@@ -5,7 +5,7 @@ worker that took a connection leaves the line and joins it again at the back. Th
 round robin without a master, and a worker that is busy, hung or dead is simply not in the line.
 
 With several listeners a worker is in several lines. In which of them it stands at a time is for
-its `Helping` to say (`svc.worker.helping`).
+its `Helping` to say (`svc.worker.helping`). It stands in none while it has no room (`svc.worker.room`).
 """
 
 import asyncio
@@ -50,6 +50,16 @@ class Helping(Protocol):
         """The worker accepts nothing more."""
 
 
+class Room(Protocol):
+    """Knows whether the worker has room for more requests; where it has none it steps out of the line."""
+
+    def joined(self, line: "FairLine") -> None:
+        """The worker stands in line from now on."""
+
+    def accepted(self) -> None:
+        """It was woken and took a connection."""
+
+
 @dataclass(slots=True)
 class FairLine:
     """Accepts from `listeners`, one connection a wake-up, and hands each to `adopt`.
@@ -63,6 +73,8 @@ class FairLine:
     adopt: Callable[[socket.socket], None]
     journal: Journal
     helping: Helping | None = None
+    room: Room | None = None  # None where it never ends
+    _out: bool = False
     _aside: set[int] = field(default_factory=set)
     _served: bool = False  # in this turn of the event loop
     _sweeper: asyncio.TimerHandle | None = None
@@ -91,6 +103,8 @@ class FairLine:
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)
         if self.helping is not None:
             self.helping.joined()
+        if self.room is not None:
+            self.room.joined(self)
 
     def leave(self) -> None:
         """Stop accepting. What waits in the kernel's queue is for the siblings.
@@ -127,12 +141,38 @@ class FairLine:
             fd = listener.sock.fileno()
             if fd in self._aside:
                 self._aside.remove(fd)
-                if fd not in self._paused:
-                    loops.enter(self.loop.epoll, fd)
+                self._enter(fd)
+
+    def step_out(self) -> None:
+        """Leave all lines, until `step_in`: what comes meanwhile is for the siblings."""
+        if not self._out and self._sweeper is not None:
+            self._out = True
+            for listener in self.listeners:
+                loops.leave(self.loop.epoll, listener.sock.fileno())
+
+    def step_in(self) -> None:
+        """Join the lines again, at the back. What waits there already is seen."""
+        if self._out and self._sweeper is not None:
+            self._out = False
+            for listener in self.listeners:
+                self._enter(listener.sock.fileno())
+
+    def take_though_out(self) -> None:
+        """Take one connection that waits, if there is one, without a place in line."""
+        if self._sweeper is None:
+            return
+        for listener in _with_connections(self.listeners):
+            fd = listener.sock.fileno()
+            if fd in self._paused or fd in self._aside:
+                continue
+            if self.helping is not None and not self.helping.may_take(listener):
+                continue
+            if self._accept(listener) is not None:
+                return
 
     def take_one(self, listeners: Sequence[Listener]) -> Listener | None:
         """Take one connection from the first of `listeners` that has one, and say from which."""
-        waiting = _with_connections(listeners)
+        waiting = _with_connections(listeners) if not self._out else []
         return next(
             (
                 one
@@ -144,17 +184,26 @@ class FairLine:
 
     def look(self) -> None:
         """See whether a connection waits for us, without a wake-up."""
+        if self._out:
+            return
         # By a plain look: rejoining would disturb the line's order.
         for listener in _with_connections(self.listeners):
             self._woken(listener)
 
     def _in_line(self, fd: int) -> bool:
-        return fd not in self._paused and fd not in self._aside
+        return not self._out and fd not in self._paused and fd not in self._aside
+
+    def _enter(self, fd: int) -> None:
+        """Stand in a line again after one reason not to has gone, unless there is another."""
+        if self._in_line(fd):
+            loops.enter(self.loop.epoll, fd)
 
     def _woken(self, listener: Listener) -> None:
-        if not self._in_line(listener.sock.fileno()):
-            return  # an event that was on its way when the pause began
-        if self._served:
+        fd = listener.sock.fileno()
+        if fd in self._paused or fd in self._aside:
+            return  # an event that was on its way when the worker left this line
+        # One that stepped out in this turn takes what it was woken for, because nobody else was.
+        if self._served and not self._out:
             return  # one connection, then the loop's other work: it is still there at the next turn
         if self.helping is not None and not self.helping.may_take(listener):
             return
@@ -163,7 +212,10 @@ class FairLine:
             os.sched_yield()
         self._last = now
         if (client := self._accept(listener)) is not None:
-            loops.reregister(self.loop.epoll, listener.sock.fileno())
+            if self.room is not None:
+                self.room.accepted()
+            if not self._out:
+                loops.reregister(self.loop.epoll, fd)
             if len(self.listeners) > 1:
                 self._served = True
                 self.loop.loop.call_soon(self._next_turn)
@@ -213,8 +265,7 @@ class FairLine:
 
     def _resume(self, fd: int) -> None:
         del self._paused[fd]
-        if fd not in self._aside:
-            loops.enter(self.loop.epoll, fd)
+        self._enter(fd)
 
 
 def _with_connections(listeners: Sequence[Listener]) -> list[Listener]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from svc import gentle
-from svc.worker.accept import FairLine, Helping
+from svc.worker import silence
+from svc.worker.accept import FairLine, Helping, Room
 from svc.worker.canary import Canary
 from svc.worker.connections import Adopter
 from svc.worker.cookie.router import Router
@@ -50,6 +52,8 @@ class Server:
     program: Callable[[int], Program] | None = None
     route: Callable[[Callable[[socket.socket], None]], Router] | None = None
     canary: Canary | None = None
+    room: Room | None = None
+    head_seconds: float = 0.0
     _state: str = ""
     _replaced: bool = False
 
@@ -93,7 +97,7 @@ class Server:
         for listener in self.listeners:
             accepting.callback(listener.sock.close)  # of an address that is given up it may be the last
         take = router.take if router is not None else adopted.adopt
-        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping)
+        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping, self.room)
         await line.join()
         accepting.callback(line.leave)
         if self.program is not None:
@@ -104,17 +108,24 @@ class Server:
         if router is not None:
             router.open()
             accepting.callback(router.withdraw)
+            self._tick(accepting, silence.CHECK_SECONDS, partial(self._close_silent, router))
         return accepting
 
     def _start_ticking(self, ticking: contextlib.ExitStack, stop: asyncio.Event) -> None:
         self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)
         self._tick(ticking, DATE_SECONDS, self.notify.flush)
         self._tick(ticking, DATE_SECONDS, self._write_figures)
+        watch = silence.Silence(self.http, self.head_seconds, self.loop.loop.time, self.journal)
+        self._tick(ticking, watch.period, watch.look)
         self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
         if self.watchdog is not None:
             self._tick(ticking, self.watchdog, self.notify.watchdog)
         if self.recycling is not None:
             self._tick(ticking, CHECK_SECONDS, partial(self._recycle, self.recycling, stop))
+
+    def _close_silent(self, router: Router) -> None:
+        before = self.loop.loop.time() - self.head_seconds if self.head_seconds else -math.inf
+        router.close_silent(before, silence.MOST)
 
     async def _drain(self, adopted: Adopter) -> None:
         """Finish what is in progress, or hand it over."""

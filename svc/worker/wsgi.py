@@ -9,7 +9,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from io import BytesIO
 from types import TracebackType
 from typing import IO, Any
@@ -26,8 +26,8 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
-def as_asgi(app: WsgiApplication) -> Asgi:
-    """`app` as an ASGI application."""
+def as_asgi(app: WsgiApplication, room: AbstractAsyncContextManager[None] | None = None) -> Asgi:
+    """`app` as an ASGI application. `room` is entered for each call, after the request's body was read."""
 
     async def call(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -36,7 +36,12 @@ def as_asgi(app: WsgiApplication) -> Asgi:
         if body is None:
             return
         with body[0]:
-            await _Exchange(scope, receive, send).run(app, environ_of(scope, *body))
+            exchange = _Exchange(scope, receive, send)
+            if room is None:
+                await exchange.run(app, environ_of(scope, *body))
+                return
+            async with room:
+                await exchange.run(app, environ_of(scope, *body))
 
     return call
 

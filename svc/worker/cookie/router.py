@@ -33,7 +33,8 @@ class Router:
     adopt: Callable[[socket.socket], None]
     _buffer: bytearray = field(default_factory=lambda: bytearray(HEAD_BYTES))
     _siblings: Siblings | None = None
-    _silent: dict[int, socket.socket] = field(default_factory=dict)  # have not sent a byte
+    # Those that have not sent a byte, and since when: the longest silent first.
+    _silent: dict[int, tuple[socket.socket, float]] = field(default_factory=dict)
     _speaking: dict[socket.socket, asyncio.TimerHandle] = field(default_factory=dict)  # a part of the head
     _waiting: dict[str, deque[socket.socket]] = field(default_factory=dict)  # for room at a sibling
     _retry: asyncio.TimerHandle | None = None
@@ -60,7 +61,7 @@ class Router:
         for timer in self._speaking.values():
             timer.cancel()
         left = [
-            *self._silent.values(),
+            *(connection for connection, _ in self._silent.values()),
             *self._speaking,
             *(one for queue in self._waiting.values() for one in queue),
         ]
@@ -74,12 +75,30 @@ class Router:
         """Route a connection that was just accepted."""
         self._look(connection, self.loop.time() + HEAD_SECONDS, AGAIN_SECONDS)
 
+    def close_silent(self, before: float, most: int) -> None:
+        """Close those that have been silent since `before`, a time of the loop, and more than `most`."""
+        while self._silent and (len(self._silent) > most or self._first_since() <= before):
+            fd, (connection, _) = next(iter(self._silent.items()))
+            try:
+                connection.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                self.loop.remove_reader(fd)
+                del self._silent[fd]
+                connection.close()
+            except OSError:
+                self._speaks(fd)
+            else:
+                self._speaks(fd)  # while the application kept us busy
+
+    def _first_since(self) -> float:
+        return next(iter(self._silent.values()))[1]
+
     def _look(self, connection: socket.socket, deadline: float, again: float) -> None:
         self._speaking.pop(connection, None)
         try:
             size = connection.recv_into(self._buffer, HEAD_BYTES, socket.MSG_PEEK)
         except BlockingIOError:
-            self._silent[connection.fileno()] = connection
+            self._silent[connection.fileno()] = connection, self.loop.time()
             self.loop.add_reader(connection.fileno(), self._speaks, connection.fileno())
             return
         except OSError:
@@ -95,7 +114,7 @@ class Router:
 
     def _speaks(self, fd: int) -> None:
         self.loop.remove_reader(fd)
-        self.take(self._silent.pop(fd))
+        self.take(self._silent.pop(fd)[0])
 
     def _route(self, connection: socket.socket, slot: str) -> None:
         if slot in ("", self.slot) or not self.presence.is_there(slot):

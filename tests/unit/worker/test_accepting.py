@@ -81,12 +81,12 @@ def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str) -> Non
     ):
         clients = [stack.enter_context(Client(listener)) for _ in range(60)]
         worker.line("Too many open files; pausing for 1 s")
-        before = _cpu_seconds(worker.process.pid)
+        before = cpu_seconds(worker.process.pid)
         clients[0].get()  # those that were accepted are served
         for client in clients[:45]:
             client.sock.close()
         assert clients[-1].get()[0] == 200
-        assert _cpu_seconds(worker.process.pid) - before < 0.5  # no busy loop in the pause
+        assert cpu_seconds(worker.process.pid) - before < 0.5  # no busy loop in the pause
         worker.terminate()
         for client in clients:
             client.sock.close()
@@ -94,7 +94,8 @@ def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str) -> Non
         assert worker.journal.count("Too many open files") == 1
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -102,10 +103,10 @@ def _cpu_seconds(pid: int) -> float:
 def test_an_idle_worker_uses_no_measurable_cpu(loop: str) -> None:
     with run_worker("--loop", loop, app="hello:app", environment={"WATCHDOG_USEC": "2000000"}) as worker:
         worker.message("WATCHDOG=1")
-        before = _cpu_seconds(worker.process.pid)
+        before = cpu_seconds(worker.process.pid)
         for _ in range(2):
             worker.message("WATCHDOG=1")
-        assert _cpu_seconds(worker.process.pid) - before <= 0.03
+        assert cpu_seconds(worker.process.pid) - before <= 0.03
 
 
 def test_a_loop_that_fails_the_proof_is_not_taken(
