@@ -22,16 +22,25 @@ class OnHttptools(Strict):
     url: bytes
 
     def data_received(self, data: bytes) -> None:
-        """Read; as uvicorn does, which has no other way to tell what follows an upgrade."""
+        """Read; in uvicorn's place, which does not say what follows an upgrade.
+
+        A request that comes whole takes a short way through.
+        """
         self._unset_keepalive_if_required()  # type: ignore[attr-defined]
         before = self.cycle
-        if self.unread or len(data) > PIECE or (before is not None and before.more_body):
+        if self.unread or len(data) > PIECE:
             self._read_in_pieces(data)
             return
-        self._feed(data)
-        if self._is_within_head():
-            # With other requests before it, it has begun somewhere in these bytes.
-            self.unread = len(data) if self.cycle is before else 1
+        try:
+            self.parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._stopped(error, data)
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not self.scope:
+            # With other requests before it, a head has begun somewhere in these bytes.
+            self.unread = len(data) if cycle is before else 1
+        elif cycle.more_body:
+            self.unread = 1
 
     def _read_in_pieces(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
@@ -63,16 +72,20 @@ class OnHttptools(Strict):
     def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            if self.is_old:
-                self.handle_upgrade()  # type: ignore[attr-defined]
-            elif self._should_upgrade():
-                self.handle_websocket_upgrade()  # type: ignore[attr-defined]
-            else:
-                self._go_on(data[upgrade.args[0] :])
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._stopped(error, data)
+
+    def _stopped(self, why: Exception, data: bytes) -> None:
+        """Go on after the parser has stopped in `data`."""
+        if not isinstance(why, HttpParserUpgrade):
             self.logger.warning("Invalid HTTP request received.")
             self.refuse(400)
+        elif self.is_old:
+            self.handle_upgrade()  # type: ignore[attr-defined]
+        elif self._should_upgrade():
+            self.handle_websocket_upgrade()  # type: ignore[attr-defined]
+        else:
+            self._go_on(data[why.args[0] :])
 
     def _go_on(self, data: bytes) -> None:
         """Read on behind a request that asked to upgrade to something unknown, `data` being what follows.
@@ -93,7 +106,7 @@ class OnHttptools(Strict):
 
     def on_url(self, url: bytes) -> None:
         """Keep a target that is not a plain path: uvicorn has only the path of it."""
-        super().on_url(url)  # type: ignore[misc]
+        self.url += url
         if self.url[0] != _SLASH or _HASH in url:
             self.scope[TARGET] = self.url
 
