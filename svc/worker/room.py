@@ -40,17 +40,29 @@ class Limited:
             if scope["type"] == "lifespan":
                 await app(scope, receive, send)
                 return
-            async with self:
+            if not self._takes_place():  # not by `async with`, which makes two coroutines for nothing
+                await self._wait()
+            try:
                 await app(scope, receive, send)
+            finally:
+                self._give_back()
 
         return call
 
     async def __aenter__(self) -> None:
-        if self._taken < self.limit:
-            self._taken += 1
-            if self._taken == self.limit:
-                self._look_soon()
-            return
+        if not self._takes_place():
+            await self._wait()
+
+    def _takes_place(self) -> bool:
+        """Take a place, if there is one now."""
+        if self._taken == self.limit:
+            return False
+        self._taken += 1
+        if self._taken == self.limit:
+            self._look_soon()
+        return True
+
+    async def _wait(self) -> None:
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         try:
