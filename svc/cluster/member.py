@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from svc.cluster import alone, place, scoreboard
 from svc.cluster.bus import wire
@@ -32,6 +32,9 @@ from svc.cluster.place import Place
 from svc.cluster.schedule import Job
 from svc.cluster.slots import Slot
 
+if TYPE_CHECKING:
+    from svc.cluster.hosts.configured import Hosts
+
 TURN = 256
 """The most messages that are begun before requests get their turn again."""
 
@@ -43,6 +46,7 @@ class Member:
 
     def __init__(self, where: Place) -> None:
         self.place = where
+        self.hosts = _other_hosts(where)
         self.handlers = Handlers()
         self.handlers.outside = where.outside
         self.jobs = Jobs(Leadership(where.directory, where.slot))
@@ -200,6 +204,15 @@ class Member:
         folder = self.place.directory / "locks"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _other_hosts(where: Place) -> "Hosts | None":
+    """Return the hosts that act as one cluster with this one. Raises ClusterError."""
+    if where.alone or not os.environ.get("SVC_CLUSTER_URL"):
+        return None
+    from svc.cluster.hosts.configured import connected
+
+    return connected(where.directory)
 
 
 _member: Member | None = None
