@@ -49,7 +49,7 @@ class Member:
         self.hosts = _other_hosts(where)
         self.handlers = Handlers()
         self.handlers.outside = where.outside
-        self.jobs = Jobs(Leadership(where.directory, where.slot))
+        self.jobs = Jobs(Leadership(where.directory, where.slot), self.hosts.office() if self.hosts else None)
         self._own_loop: Jobs | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: int | None = None

@@ -12,6 +12,7 @@ from svc.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
     from svc.cluster.hosts.lease import Lease
+    from svc.cluster.hosts.office import Office
     from svc.cluster.hosts.server import Server
 
 URL, FALLBACK = "SVC_CLUSTER_URL", "SVC_CLUSTER_FALLBACK"
@@ -39,6 +40,12 @@ class Hosts:
         return Lease(
             self.server, self.server.key(kind, name.encode("utf-8", "surrogatepass")), self.host, lost
         )
+
+    def office(self) -> "Office":
+        """Return the leadership of all hosts."""
+        from svc.cluster.hosts.office import Office
+
+        return Office(self)
 
 
 _connecting = threading.Lock()
