@@ -117,8 +117,13 @@ def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT)
 
     Workers that were stopped by hand do not count. A worker whose queue is full is waited for, `timeout`
     seconds at most. Raises QueueFull (a TimeoutError), which says who has not got it: all others have.
+
+    With [cluster] url it goes to the workers of all hosts, and raises ServerAway when only those of this one
+    have it. On other hosts message.sender is None.
     """
-    return _member().post.broadcast(data, include_self, timeout)
+    me = _member()
+    local = me.post.broadcast(data, include_self, timeout)
+    return local if me.everywhere is None else me.everywhere.broadcast(data, local, timeout)
 
 
 def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[Any, Any, None]:

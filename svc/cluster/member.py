@@ -34,6 +34,7 @@ from svc.cluster.slots import Slot
 
 if TYPE_CHECKING:
     from svc.cluster.hosts.configured import Hosts
+    from svc.cluster.hosts.everywhere import Everywhere
 
 TURN = 256
 """The most messages that are begun before requests get their turn again."""
@@ -55,6 +56,7 @@ class Member:
         self.thread: int | None = None
         self._pumping = threading.RLock()
         self._inbox: Inbox | None = None
+        self.everywhere: Everywhere | None = None
         if where.queue is not None:
             self._open(where.queue)
 
@@ -70,6 +72,10 @@ class Member:
 
         self._post = Post(folder, header(), receivers, where.record, self._prepare)
         self._plain = PlainPost(folder, header(), receivers, where.record)
+        if self.hosts is not None:
+            self.everywhere = self.hosts.everywhere(
+                lambda header: PlainPost(folder, header, receivers, where.record)
+            )
 
     @property
     def inbox(self) -> Inbox:
@@ -91,6 +97,8 @@ class Member:
             self._post.outbox.use(loop)
             loop.add_reader(self._inbox.sock, self._inbox.read, TURN, False)
         self.jobs.attach(loop)
+        if self.everywhere is not None:
+            self.everywhere.begin()
 
     def detach(self) -> None:
         """Leave the loop: what comes stays in the queue."""
@@ -108,6 +116,8 @@ class Member:
         deadline = time.monotonic() + timeout
         if self.loop is not None and self._inbox is not None:
             self.loop.remove_reader(self._inbox.sock)
+        if self.everywhere is not None:
+            self.everywhere.end()
         begun = self.handlers.beginner.tasks if self.handlers.beginner else ()
         if work := {*begun, *self.jobs.tasks()}:
             await asyncio.wait(work, timeout=timeout)
@@ -121,6 +131,8 @@ class Member:
         if self._inbox is not None:
             self._post.outbox.close()
             self._plain.close()
+        if self.everywhere is not None:
+            self.everywhere.close()
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -140,8 +152,12 @@ class Member:
 
     def broadcast(self, data: Any, include_self: bool, timeout: float) -> None:
         """See `svc.cluster.blocking.broadcast`."""
-        self._plain_post().broadcast(data, include_self, timeout)
-        self._pump_alone()
+        post = self._plain_post()
+        if self.everywhere is None:
+            post.broadcast(data, include_self, timeout)
+            self._pump_alone()
+        else:
+            self.everywhere.broadcast_now(data, lambda: post.broadcast(data, include_self, timeout), timeout)
 
     def send(self, slot: Slot, data: Any, timeout: float) -> None:
         """See `svc.cluster.blocking.send`."""

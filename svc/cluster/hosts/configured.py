@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from svc.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
+    from svc.cluster.bus.plain import PlainPost
+    from svc.cluster.hosts.everywhere import Everywhere
     from svc.cluster.hosts.lease import Lease
     from svc.cluster.hosts.office import Office
     from svc.cluster.hosts.server import Server
@@ -46,6 +48,12 @@ class Hosts:
         from svc.cluster.hosts.office import Office
 
         return Office(self)
+
+    def everywhere(self, post: "Callable[[bytes], PlainPost]") -> "Everywhere":
+        """Return what broadcasts to all hosts. `post` makes what sends with a header within this one."""
+        from svc.cluster.hosts.everywhere import Everywhere
+
+        return Everywhere(self, post)
 
 
 _connecting = threading.Lock()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from svc.cluster.hosts.server import Server
@@ -16,10 +17,7 @@ PATIENCE = 30.0
 
 def back(server: Server) -> None:
     """Return when the server that was away has been found again."""
-    deadline = time.monotonic() + 30
-    while server.away:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not server.away)
 
 
 class Worker:
@@ -91,15 +89,21 @@ class Worker:
         self.process.stdout.close()
 
 
-def who_says(word: str, workers: list[Worker]) -> Worker:
-    """Return the first that says something that begins so; what others say meanwhile is forgotten."""
+def first_line(workers: list[Worker], start: str = "") -> tuple[Worker, str]:
+    """Return the first that says something that begins so, and what; what they say before is forgotten."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for worker in workers:
-            if any(line.startswith(word) for line in worker.said()):
-                return worker
+            for line in worker.said():
+                if line.startswith(start):
+                    return worker, line
         time.sleep(0.01)
-    raise AssertionError(f"nobody says {word}")
+    raise AssertionError(f"nobody says {start}")
+
+
+def who_says(start: str, workers: list[Worker]) -> Worker:
+    """Return the first that says something that begins so."""
+    return first_line(workers, start)[0]
 
 
 def again(worker: Worker, command: str) -> None:
@@ -107,4 +111,12 @@ def again(worker: Worker, command: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not (said := worker.do(command)).startswith("done"):
         assert time.monotonic() < deadline, said
+        time.sleep(0.01)
+
+
+def until(true: Callable[[], object]) -> None:
+    """Return when it is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
         time.sleep(0.01)

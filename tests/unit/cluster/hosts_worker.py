@@ -92,6 +92,7 @@ def main() -> None:
     queue.bind(str(path))
     where = place.take(slot, slots, folder, queue)
     asyncio.run(work())
+    member.current().close()
     where.close()
 
 

@@ -3,12 +3,13 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.unit.cluster.hosts import Worker, again, who_says
+from tests.unit.cluster.hosts import Worker, again, first_line, until, who_says
 
 Start = Callable[..., list[Worker]]
 
@@ -38,17 +39,19 @@ def start(redis: RedisServer, tmp_path: Path) -> Iterator[Start]:
 
 
 def test_a_lock_holds_across_hosts_and_is_handed_on(start: Start) -> None:
-    a0, a1, b0, _ = start()
-    first = int(a0.do("lock it").split()[2])
-    b0.tell("lock it")
-    a1.tell("lock it")
-    assert a0.do("unlock") == "done unlock"
-    second = a1.line()
-    assert second.startswith("done lock")
-    assert int(second.split()[2]) > first
-    assert a1.do("unlock") == "done unlock"
-    third = b0.line()
-    assert int(third.split()[2]) > int(second.split()[2])
+    a0, a1, b0, b1 = start()
+    tokens = [int(a0.do("lock it").split()[2])]
+    waiting = [a1, b0, b1]
+    for worker in waiting:
+        worker.tell("lock it")
+    holder = a0
+    while waiting:
+        assert [line for worker in waiting for line in worker.said()] == []
+        assert holder.do("unlock") == "done unlock"
+        holder, said = first_line(waiting)
+        waiting.remove(holder)
+        tokens.append(int(said.removeprefix("done lock ")))
+    assert tokens == sorted(set(tokens))
 
 
 def test_a_killed_holder_is_followed_on_its_host_at_once_and_by_another_after_the_lease(start: Start) -> None:
@@ -127,3 +130,64 @@ def test_where_asked_each_host_has_its_own_cache_while_the_server_is_away(
     assert a0.do("set of a") == "done set"
     assert a1.do("get") == "done get of a"
     assert b0.do("get") == "done get None"
+
+
+def relayed(tmp_path: Path) -> None:
+    """Return when both hosts take what the other sends."""
+    for host in ("a", "b"):
+        until(partial(noted, tmp_path / host / "svc" / "app" / "relay"))
+
+
+def noted(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def test_a_broadcast_reaches_all_workers_of_all_hosts_once_and_in_order(start: Start, tmp_path: Path) -> None:
+    workers = start()
+    a0 = workers[0]
+    relayed(tmp_path)
+    for number in range(100):
+        a0.tell(f"broadcast-others {number}" if number % 10 == 0 else f"broadcast {number}")
+    a0.tell("broadcast end")
+    for place, worker in enumerate(workers):
+        sender = 0 if place < 2 else None
+        wanted = [f"got {n} {sender}" for n in range(100) if worker is not a0 or n % 10]
+        seen = []
+        while not (line := worker.line()).startswith("got end"):
+            seen += [line] if line.startswith("got") else []
+        assert seen == wanted
+
+
+def test_what_comes_while_a_relay_is_killed_reaches_its_host(start: Start, tmp_path: Path) -> None:
+    a0, _, b0, b1 = start()
+    relayed(tmp_path)
+    b0.kill()  # the first that started is the relay
+    for number in range(20):
+        assert a0.do(f"broadcast {number}") == "done broadcast"
+    assert [b1.wait("got") for _ in range(20)] == [f"got {number} None" for number in range(20)]
+
+
+def test_a_host_whose_workers_were_all_away_gets_what_was_sent(
+    start: Start, tmp_path: Path, redis: RedisServer
+) -> None:
+    a0, _, b0, b1 = start()
+    relayed(tmp_path)
+    b0.close()
+    b1.kill()
+    assert a0.do("broadcast while away") == "done broadcast"
+    again_b = Worker(tmp_path / "b", 0, 2, redis.url)
+    assert again_b.wait("got") == "got while away None"
+    again_b.close()
+
+
+def test_without_the_server_a_broadcast_reaches_this_host_and_says_so(
+    start: Start, tmp_path: Path, redis: RedisServer
+) -> None:
+    a0, a1, b0, _ = start()
+    relayed(tmp_path)
+    redis.stop()
+    assert a0.do("broadcast near").startswith("ServerAway")
+    assert a1.wait("got") == "got near 0"
+    redis.start()
+    again(a0, "broadcast far")
+    assert b0.wait("got") == "got far None"
