@@ -98,11 +98,14 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What workers share. `bus` says whether each gets a queue for messages, None for the default of its
-    kind; `cache` is in bytes.
+    kind; `cache` is in bytes. `url` is the server that several hosts share, "" for none; `fallback` lets each
+    use a cache of its own while that is away.
     """
 
     bus: bool | None = None
     cache: int = 64 << 20
+    url: str = ""
+    fallback: bool = False
 
 
 # A directive that is passed through: its name and its value, as they stand in the unit.

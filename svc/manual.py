@@ -24,7 +24,8 @@ def roff(text: str) -> str:
     r"""Return `text` so that roff prints it as it is. `words` in backticks become bold."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("^", "\\(ha")
     text = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", text.replace("~", "\\(ti"))
-    return "\\&" + text if text.startswith(".") else text
+    lines = ("\\&" + line if line.startswith(".") else line for line in text.split("\n"))
+    return "\n.br\n".join(lines)
 
 
 def key_name(row: Setting) -> str:

@@ -35,6 +35,7 @@ missing_packages() {
 	pkcheck polkitd
 	cc gcc
 	groff groff-base
+	redis-server redis-server
 	END
     test -f /usr/include/stdio.h || echo libc6-dev # what gcc only recommends
     if test "$WANTED" = test; then
@@ -44,7 +45,6 @@ missing_packages() {
     if test "$WANTED" = bench; then
         command -v npm >/dev/null || echo npm
         command -v taskset >/dev/null || echo util-linux
-        command -v redis-server >/dev/null || echo redis-server
     fi
     while read -r module package; do
         $PYTHON -c "import $module" 2>/dev/null || echo "$package"
@@ -135,6 +135,6 @@ if test "$WANTED" = test; then
     without_tools=$(mktemp)
     trap 'rm -f "$without_tools"' EXIT
     sed '/^# Tools/,$d' $REQUIREMENTS >"$without_tools"
-    environment .venv-uvicorn-0.17 "$without_tools" uvicorn==0.17.6 lmdb==1.4.0
-    environment .venv-uvicorn-0.32 "$without_tools" uvicorn==0.32.0 lmdb==1.4.1
+    environment .venv-uvicorn-0.17 "$without_tools" uvicorn==0.17.6 lmdb==1.4.0 redis==4.3.4
+    environment .venv-uvicorn-0.32 "$without_tools" uvicorn==0.32.0 lmdb==1.4.1 redis==4.3.4
 fi

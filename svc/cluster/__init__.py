@@ -27,13 +27,23 @@ Messages have the format of `svc.cluster.bus.wire`; values are what JSON has, an
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import (
+    CacheError,
+    ClusterError,
+    LockLost,
+    NoSuchSlot,
+    QueueFull,
+    RequestFailed,
+    ServerAway,
+    ServerRefused,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from svc.cluster.bus.message import Message
     from svc.cluster.caching import Cache
+    from svc.cluster.hosts.entering import Inside
     from svc.cluster.member import Member
     from svc.cluster.scoreboard import Worker
     from svc.cluster.slots import Slot
@@ -44,10 +54,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheError",
     "ClusterError",
+    "LockLost",
     "Message",
     "NoSuchSlot",
     "QueueFull",
     "RequestFailed",
+    "ServerAway",
+    "ServerRefused",
     "Worker",
     "broadcast",
     "cache",
@@ -104,8 +117,13 @@ def broadcast(data: Any, *, include_self: bool = True, timeout: float = TIMEOUT)
 
     Workers that were stopped by hand do not count. A worker whose queue is full is waited for, `timeout`
     seconds at most. Raises QueueFull (a TimeoutError), which says who has not got it: all others have.
+
+    With [cluster] url it goes to the workers of all hosts, and raises ServerAway when only those of this one
+    have it. On other hosts message.sender is None.
     """
-    return _member().post.broadcast(data, include_self, timeout)
+    me = _member()
+    local = me.post.broadcast(data, include_self, timeout)
+    return local if me.everywhere is None else me.everywhere.broadcast(data, local, timeout)
 
 
 def send(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Coroutine[Any, Any, None]:
@@ -157,12 +175,18 @@ class lock:
 
     They get in in the order in which they came. A worker that ends is out, however it ended. Raises
     TimeoutError when it takes longer than `timeout` seconds to get in.
+
+    With [cluster] url it holds across hosts, and has a lease that is renewed: `token` is then a number that
+    grows with each holder. Raises ServerAway when the server does not answer; when the lease is lost,
+    what runs inside is cancelled, and LockLost comes out.
     """
 
     def __init__(self, name: str, *, timeout: float | None = None) -> None:
         self.name = name
         self.timeout = timeout
+        self.token: int | None = None
         self._ticket: Ticket | None = None
+        self._inside: Inside | None = None
 
     async def __aenter__(self) -> None:
         import asyncio
@@ -181,6 +205,11 @@ class lock:
                 if end is not None and loop.time() >= end:
                     raise TimeoutError(f"the lock {self.name!r} was not free for {self.timeout:g} s")
                 await asyncio.sleep(pause if end is None else min(pause, max(0.0, end - loop.time())))
+            if (hosts := _member().hosts) is not None:
+                from svc.cluster.hosts.entering import Inside
+
+                self._inside = Inside(hosts, self.name)
+                self.token = await self._inside.enter(end, self.timeout)
         except BaseException:
             ticket.leave()
             raise
@@ -189,9 +218,14 @@ class lock:
     async def __aexit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
-        if self._ticket is not None:
-            self._ticket.leave()
-            self._ticket = None
+        inside, self._inside, self.token = self._inside, None, None
+        ticket, self._ticket = self._ticket, None
+        try:
+            if inside is not None:
+                await inside.leave(error)
+        finally:
+            if ticket is not None:
+                ticket.leave()
 
 
 def owner(key: "str | bytes") -> int:

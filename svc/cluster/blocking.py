@@ -11,13 +11,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from svc.cluster import TIMEOUT, _member, owner, worker, workers
-from svc.cluster.errors import CacheError, ClusterError, NoSuchSlot, QueueFull, RequestFailed
+from svc.cluster.errors import (
+    CacheError,
+    ClusterError,
+    LockLost,
+    NoSuchSlot,
+    QueueFull,
+    RequestFailed,
+    ServerAway,
+    ServerRefused,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from svc.cluster.bus.message import Message
     from svc.cluster.caching import BlockingCache
+    from svc.cluster.hosts.lease import Lease
     from svc.cluster.slots import Slot
     from svc.cluster.ticket import Ticket
 
@@ -26,9 +36,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheError",
     "ClusterError",
+    "LockLost",
     "NoSuchSlot",
     "QueueFull",
     "RequestFailed",
+    "ServerAway",
+    "ServerRefused",
     "broadcast",
     "cache",
     "every",
@@ -85,6 +98,9 @@ def every(seconds: float) -> Callable[[_Job], _Job]:
 class lock:
     """`with cluster.lock(name):` only one worker, and one thread in it, is inside at a time. Raises
     TimeoutError.
+
+    With [cluster] url also ServerAway, and LockLost at the end when the lease was lost inside: a thread
+    cannot be cancelled. `token` is then this thread's number, which grows with each holder.
     """
 
     def __init__(self, name: str, *, timeout: float | None = None) -> None:
@@ -92,11 +108,17 @@ class lock:
         self.timeout = timeout
         self._mine = threading.local()
 
+    @property
+    def token(self) -> int | None:
+        """The token of the lease that this thread holds; None within a host."""
+        lease: Lease | None = getattr(self._mine, "lease", None)
+        return lease.token if lease is not None else None
+
     def __enter__(self) -> None:
         from svc.cluster.ticket import Ticket, pauses
 
         end = None if self.timeout is None else time.monotonic() + self.timeout
-        ticket = Ticket(_member().locks, self.name)
+        ticket, lease = Ticket(_member().locks, self.name), None
         try:
             for pause in pauses():
                 if ticket.has_it():
@@ -104,17 +126,28 @@ class lock:
                 if end is not None and time.monotonic() >= end:
                     raise TimeoutError(f"the lock {self.name!r} was not free for {self.timeout:g} s")
                 time.sleep(pause if end is None else min(pause, max(0.0, end - time.monotonic())))
+            if (hosts := _member().hosts) is not None:
+                from svc.cluster.hosts.entering import enter_now
+
+                lease = enter_now(hosts, self.name, end, self.timeout)
         except BaseException:
             ticket.leave()
             raise
-        self._mine.ticket = ticket
+        self._mine.ticket, self._mine.lease = ticket, lease
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         ticket: Ticket = self._mine.ticket
-        del self._mine.ticket
-        ticket.leave()
+        lease: Lease | None = self._mine.lease
+        del self._mine.ticket, self._mine.lease
+        try:
+            if lease is not None:
+                from svc.cluster.hosts.entering import leave_now
+
+                leave_now(lease, self.name, error)
+        finally:
+            ticket.leave()
 
 
 def __getattr__(name: str) -> Any:

@@ -27,3 +27,15 @@ class RequestFailed(ClusterError):
 
 class CacheError(ClusterError):
     """The cache cannot do what it is asked for; the text says why and what helps."""
+
+
+class ServerAway(CacheError, ConnectionError):
+    """The server of [cluster] url does not answer. A later call may succeed: svc connects again by itself."""
+
+
+class ServerRefused(CacheError):
+    """The server of [cluster] url answered with an error, which the text has."""
+
+
+class LockLost(ClusterError):
+    """The lock could not be renewed, so another host may have it: what was done under it may be doubled."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from svc.cluster import alone, place, scoreboard
 from svc.cluster.bus import wire
@@ -32,6 +32,10 @@ from svc.cluster.place import Place
 from svc.cluster.schedule import Job
 from svc.cluster.slots import Slot
 
+if TYPE_CHECKING:
+    from svc.cluster.hosts.configured import Hosts
+    from svc.cluster.hosts.everywhere import Everywhere
+
 TURN = 256
 """The most messages that are begun before requests get their turn again."""
 
@@ -43,14 +47,16 @@ class Member:
 
     def __init__(self, where: Place) -> None:
         self.place = where
+        self.hosts = _other_hosts(where)
         self.handlers = Handlers()
         self.handlers.outside = where.outside
-        self.jobs = Jobs(Leadership(where.directory, where.slot))
+        self.jobs = Jobs(Leadership(where.directory, where.slot), self.hosts.office() if self.hosts else None)
         self._own_loop: Jobs | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: int | None = None
         self._pumping = threading.RLock()
         self._inbox: Inbox | None = None
+        self.everywhere: Everywhere | None = None
         if where.queue is not None:
             self._open(where.queue)
 
@@ -66,6 +72,10 @@ class Member:
 
         self._post = Post(folder, header(), receivers, where.record, self._prepare)
         self._plain = PlainPost(folder, header(), receivers, where.record)
+        if self.hosts is not None:
+            self.everywhere = self.hosts.everywhere(
+                lambda header: PlainPost(folder, header, receivers, where.record)
+            )
 
     @property
     def inbox(self) -> Inbox:
@@ -87,6 +97,8 @@ class Member:
             self._post.outbox.use(loop)
             loop.add_reader(self._inbox.sock, self._inbox.read, TURN, False)
         self.jobs.attach(loop)
+        if self.everywhere is not None:
+            self.everywhere.begin()
 
     def detach(self) -> None:
         """Leave the loop: what comes stays in the queue."""
@@ -104,6 +116,8 @@ class Member:
         deadline = time.monotonic() + timeout
         if self.loop is not None and self._inbox is not None:
             self.loop.remove_reader(self._inbox.sock)
+        if self.everywhere is not None:
+            self.everywhere.end()
         begun = self.handlers.beginner.tasks if self.handlers.beginner else ()
         if work := {*begun, *self.jobs.tasks()}:
             await asyncio.wait(work, timeout=timeout)
@@ -117,6 +131,8 @@ class Member:
         if self._inbox is not None:
             self._post.outbox.close()
             self._plain.close()
+        if self.everywhere is not None:
+            self.everywhere.close()
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -136,8 +152,12 @@ class Member:
 
     def broadcast(self, data: Any, include_self: bool, timeout: float) -> None:
         """See `svc.cluster.blocking.broadcast`."""
-        self._plain_post().broadcast(data, include_self, timeout)
-        self._pump_alone()
+        post = self._plain_post()
+        if self.everywhere is None:
+            post.broadcast(data, include_self, timeout)
+            self._pump_alone()
+        else:
+            self.everywhere.broadcast_now(data, lambda: post.broadcast(data, include_self, timeout), timeout)
 
     def send(self, slot: Slot, data: Any, timeout: float) -> None:
         """See `svc.cluster.blocking.send`."""
@@ -200,6 +220,15 @@ class Member:
         folder = self.place.directory / "locks"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _other_hosts(where: Place) -> "Hosts | None":
+    """Return the hosts that act as one cluster with this one. Raises ClusterError."""
+    if where.alone or not os.environ.get("SVC_CLUSTER_URL"):
+        return None
+    from svc.cluster.hosts.configured import connected
+
+    return connected(where.directory)
 
 
 _member: Member | None = None

@@ -39,6 +39,16 @@ class Stamp:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._path = folder / file_name(name)
 
+    def begin(self, period: float, now: float) -> float:
+        """Return the seconds until the job is due; 0.0 when it is, and that it begins has been noted. Raises
+        OSError.
+        """
+        due = next_due(self.read(), period, now)
+        if due > now:
+            return due - now
+        self.write(due)
+        return 0.0
+
     def read(self) -> float | None:
         """Return the time, None when it has never begun since the host did."""
         try:

@@ -184,6 +184,8 @@ def _rules(
             f"write at most {workers}",
         )
     yield from _policy_rules(given, values)
+    if values.get(("cluster", "fallback")) and not values.get(("cluster", "url")):
+        yield ("cluster", "fallback"), "has a meaning only with `url`", "write `url`, or remove it"
     if files.user_scope and "user" in given:
         yield ("user",), "has a meaning only for apps of the system", "remove it: the app runs as you"
 

@@ -12,6 +12,7 @@ from svc.app import FAIR, STICKY_COOKIE, STICKY_IP, Interface
 from svc.config import values
 from svc.config.addresses import listen
 from svc.config.problems import show
+from svc.config.server_url import server_url
 from svc.config.values import Invalid, Parser
 
 ANY = "*"
@@ -294,10 +295,18 @@ SETTINGS: tuple[Setting, ...] = (
         'cache = "256M"',
     ),
     Setting(
-        "cluster", "url", _later, None, "",
-        "The Redis or Valkey server through which several hosts act as one cluster.",
+        "cluster", "url", server_url, "", "",
+        "The Redis or Valkey server through which the workers of several hosts act as one cluster: "
+        "redis://HOST:PORT/DB, rediss:// for TLS (?ssl_ca_certs=/PATH for an authority of your own), "
+        "or unix:///PATH. Its password is the credential cluster-password, never a part of the url. "
+        "svc-cluster(7) says what then holds across hosts. It needs redis-py in the interpreter of `app`.",
         'url = "redis://10.0.0.1"',
-        later="the cluster API",
+    ),
+    Setting(
+        "cluster", "fallback", values.boolean, False, "false",
+        "Whether each host uses a cache of its own while the server of `url` does not answer. Otherwise the "
+        "calls of the cache then raise ServerAway.",
+        'url = "redis://10.0.0.1"\nfallback = true',
     ),
     Setting(
         "credentials", ANY, values.credential, _OPEN_TABLE, "",

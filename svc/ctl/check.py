@@ -121,11 +121,12 @@ def _program(app: App) -> Problem | None:
 
 
 def _interpreter(app: App) -> Problem | None:
+    needed = (*_NEEDED, "redis") if app.cluster.url else _NEEDED
     # Asked in the interpreter itself, which may be any: what it prints is what a worker would meet.
     script = (
         "import importlib.util as u, sys\n"
         f"print(sys.version_info[:2] >= {_MINIMUM_PYTHON}, '%d.%d' % sys.version_info[:2],"
-        f" *[n for n in {_NEEDED} if u.find_spec(n) is None])"
+        f" *[n for n in {needed} if u.find_spec(n) is None])"
     )
     try:
         done = subprocess.run(

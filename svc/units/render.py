@@ -182,6 +182,10 @@ def _environment(app: App, host: Host) -> list[str]:
     assignments = [escape.environment(name, value) for name, value in own.items()]
     if app.cluster.cache != Cluster().cache:
         assignments.append(f"SVC_CACHE_SIZE={app.cluster.cache}")
+    if app.cluster.url:
+        assignments.append(escape.environment("SVC_CLUSTER_URL", app.cluster.url))
+    if app.cluster.fallback:
+        assignments.append("SVC_CLUSTER_FALLBACK=1")
     # A worker of svc tells its application the rest by itself; %i is the slot.
     if app.app:
         return assignments

@@ -53,7 +53,10 @@ GOOD: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "limits": some(
             drain=st.integers(0, 90), start=st.just("1min"), watchdog=st.sampled_from([0, 0.5, "20s"])
         ),
-        "cluster": some(cache=st.sampled_from([1 << 20, "3M", "1T"])),
+        "cluster": some(
+            cache=st.sampled_from([1 << 20, "3M", "1T"]),
+            url=st.sampled_from(["redis://10.0.0.1", "unix:///r%20%/'$\"x", "rediss://u@[::1]:1/2?db=3"]),
+        ),
         "env": st.dictionaries(WORD, st.one_of(TEXT, st.integers(), st.booleans()), max_size=3),
         "service": some(MemoryHigh=st.sampled_from(["1G", "", "50%"]), Nice=st.integers(-5, 5)),
     },
@@ -144,7 +147,7 @@ def test_an_error_or_units_that_systemd_accepts(tmp_path: Path) -> None:
             assert set(directives(text)) <= OURS | set(PASSED_THROUGH)
         worker = directives(units[f"{app.name}@.service"])
         assert worker.count("ExecStart") == 1
-        own = (2 if app.app else 4) + (app.cluster.cache != Cluster().cache)
+        own = (2 if app.app else 4) + (app.cluster.cache != Cluster().cache) + bool(app.cluster.url)
         assert worker.count("Environment") == len(app.env) + own
         assert [name for name in worker if name.startswith("[")] == ["[Unit]", "[Service]"]
         rendered.append(units)

@@ -216,7 +216,21 @@ LONG = "x" * (64 * 1024 + 1)
         ("limits.headers = false", "false is not a size; write a size from 4K to 1M, such as"),
         ("limits.headers = '2M'", '"2M" is out of range'),
         ("limits.body = 10", "10 is out of range; write a size from 1K to 1024T, such as"),
-        ("[cluster]\nurl = 'x'", "`url` comes with a later version of svc (the cluster API); remove it"),
+        ("cluster.url = 'x'", 'cluster.url: "x" is no server; write "redis://HOST"'),
+        ("cluster.url = 'http://a'", 'cluster.url: "http://a" is no server'),
+        ("cluster.url = 'redis://'", "is no server"),
+        ("cluster.url = 'redis://a:99999'", "cluster.url: it is no URL"),
+        ("cluster.url = 'redis://a/x'", "is no server"),
+        ("cluster.url = 'redis://a b'", "is no server"),
+        ("cluster.url = 'redis://a#b'", "is no server"),
+        ("cluster.url = 'unix://run/redis'", "has a relative path"),
+        (
+            "cluster.url = 'redis://a?socket_timeout=9'",
+            '?"socket_timeout" is nothing that redis:// takes here',
+        ),
+        ("cluster.url = 'redis://a?ssl_ca_certs=/x'", "write only db, or remove it"),
+        ("cluster.url = 'rediss://a?ssl_ca_certs=x'", '"x" is not an absolute path'),
+        ("cluster.fallback = true", "cluster.fallback: has a meaning only with `url`"),
         ("cluster.cache = '1023K'", 'cluster.cache: "1023K" is out of range; write a size from 1M to 1T'),
         ("cluster.cache = '2T'", 'is out of range; write a size from 1M to 1T, such as "64M" or "1G"'),
         ("cluster.cache = '64MB'", 'cluster.cache: "64MB" is not a size'),
@@ -466,6 +480,41 @@ def test_secrets_in_the_environment_are_warned_of(tmp_path: Path) -> None:
     ]
     assert "[credentials]" in found[0].cure
     assert warnings(files(tmp_path, "env = 1")) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:geheim@a",
+        "rediss://user:geheim@a:6380/1",
+        "unix://user:geheim@/run/x",
+        "redis://a?password=geheim",
+        "redis://:ge/heim@a",
+        "redis://:ge[heim@a",
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    (problem,) = refuse(tmp_path, f"{SMALL}[cluster]\nurl = '{url}'")
+    assert "heim" not in str(problem)
+
+
+def test_a_password_in_a_url_is_told_where_it_goes(tmp_path: Path) -> None:
+    (problem,) = refuse(tmp_path, f"{SMALL}[cluster]\nurl = 'redis://:geheim@a'")
+    assert '[credentials] cluster-password = "/PATH"' in problem.cure
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://a",
+        "redis://user@[::1]:6380/2",
+        "rediss://a?ssl_ca_certs=/etc/ca.pem&db=1",
+        "unix:///run/redis/redis.sock?db=1",
+        "unix://user@/run/redis.sock",
+    ],
+)
+def test_a_url_is_taken_as_it_stands(tmp_path: Path, url: str) -> None:
+    assert accept(tmp_path, f"{SMALL}[cluster]\nurl = '{url}'").cluster.url == url
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.path)

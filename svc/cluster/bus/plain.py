@@ -36,6 +36,10 @@ class PlainPost:
     def broadcast(self, data: Any, include_self: bool, timeout: float) -> None:
         """See `svc.cluster.blocking.broadcast`."""
         kind, value = values.encode(data)
+        self.broadcast_encoded(kind, value, include_self, timeout)
+
+    def broadcast_encoded(self, kind: int, value: bytes, include_self: bool, timeout: float) -> None:
+        """Broadcast what is encoded already."""
         deadline = time.monotonic() + timeout
         full: list[Slot] = []
         for slot in self._receivers.all(include_self=include_self):

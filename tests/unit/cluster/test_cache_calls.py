@@ -19,6 +19,9 @@ from svc.cluster.caching.embedded import Embedded
 from svc.cluster.caching.memory import Memory
 from svc.cluster.caching.store import Store
 from svc.cluster.errors import CacheError
+from svc.cluster.hosts.server import Server
+from svc.cluster.hosts.store import HostsStore
+from tests.redis_server import RedisServer
 
 Make = Callable[[Path], Store]
 STORES = [
@@ -27,8 +30,19 @@ STORES = [
 ]
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=[*STORES, "hosts"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "hosts":
+        server = Server(request.getfixturevalue("redis").url, f"svc:{tmp_path.name}:")
+        yield HostsStore(server, "host", tmp_path)
+        server.close()
+        return
     opened: Store = request.param(tmp_path)
 
     yield opened
