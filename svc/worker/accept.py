@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from svc.worker import loops
+from svc.worker.accepted import accept
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal
 
@@ -237,7 +238,7 @@ class FairLine:
     def _accept(self, listener: Listener) -> Any:
         """Take one connection, and return its client's address; None when there was none to take."""
         try:
-            connection, client = listener.sock.accept()
+            connection, client = accept(listener.sock)
         except (BlockingIOError, InterruptedError, ConnectionError):
             return None  # a sibling was faster, or the client is gone already
         except OSError as error:
@@ -247,7 +248,6 @@ class FairLine:
                 # accept(2): errors that belong to one connection's network are to be retried.
                 self.journal.warning(f"accept on listener {listener}: {error.strerror}")
             return None
-        connection.setblocking(False)
         self.adopt(connection)
         return client
 

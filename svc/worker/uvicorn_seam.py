@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from svc.worker import pipelines
+from svc.worker import middleware, pipelines
 from svc.worker.edge.strict import HEADERS, strict
+from svc.worker.greeting import greeting
 from svc.worker.requirements import require_websockets
 
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
@@ -47,7 +48,7 @@ class Http:
         # Config calls what it is given once, without arguments, to see whether it is a factory; so it
         # gets a stand-in, and the application takes that one's place.
         config: Any = Config(
-            _stand_in,
+            middleware.stand_in,
             interface="asgi3",
             # Its "auto" is httptools, else h11. Not zttp, which is as fast, but does not show whether a part
             # of a request has been received, and a drain must not close such a connection.
@@ -60,14 +61,14 @@ class Http:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         config.load()
-        _replace(config, app)
+        middleware.put_inside(config, app)
         self.config = config
         self.app = app
         self.state: Any = ServerState()
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
         telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
-        self._protocol = strict(telling, headers)
+        self._protocol = greeting(strict(telling, headers))
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
         self._closing = False
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.
@@ -241,21 +242,6 @@ async def _close_websocket(protocol: Any) -> None:
             protocol.disconnected = True  # what the application still sends is dropped, without a traceback
         else:
             protocol.shutdown()
-
-
-async def _stand_in(scope: Any, receive: Any, send: Any) -> None:
-    del scope, receive, send
-
-
-def _replace(config: Any, app: Asgi) -> None:
-    """Put `app` where the stand-in is: innermost in uvicorn's own middleware."""
-    if config.loaded_app is _stand_in:
-        config.loaded_app = app
-        return
-    outer = config.loaded_app
-    while outer.app is not _stand_in:
-        outer = outer.app
-    outer.app = app
 
 
 def _has_partial_request(protocol: Any) -> bool:
