@@ -74,6 +74,7 @@ class FairLine:
     adopt: Callable[[socket.socket], None]
     journal: Journal
     helping: Helping | None = None
+    alone: bool = False  # no siblings, or but for a moment: there is no line to keep in order
     room: Room | None = None  # None where it never ends
     _out: bool = False
     _aside: set[int] = field(default_factory=set)
@@ -208,14 +209,15 @@ class FairLine:
             return  # one connection, then the loop's other work: it is still there at the next turn
         if self.helping is not None and not self.helping.may_take(listener):
             return
-        now = self.loop.loop.time()
-        if now - self._last < BURST_SECONDS:
-            os.sched_yield()
-        self._last = now
+        if not self.alone:
+            now = self.loop.loop.time()
+            if now - self._last < BURST_SECONDS:
+                os.sched_yield()
+            self._last = now
         if (client := self._accept(listener)) is not None:
             if self.room is not None:
                 self.room.accepted()
-            if not self._out:
+            if not self._out and not self.alone:
                 loops.reregister(self.loop.epoll, fd)
             if len(self.listeners) > 1:
                 self._served = True
