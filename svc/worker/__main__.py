@@ -154,13 +154,17 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
             closing.callback(meeting.leave)
         name, slot, workers = options.name, options.slot, options.workers
         policy = policies.of(options.policy, name, slot, workers, taken, journal, meeting)
-        guarded = gate.guard(policy.wrap(asgi), options.body)
-        http = uvicorn_seam.Http(guarded, options.headers, websockets=not is_wsgi)
+        wrapped = policy.wrap(asgi)
+        at_once = app if is_wsgi and limited is None and wrapped is asgi else None
+        http = uvicorn_seam.Http(
+            gate.guard(wrapped, options.body), options.headers, websockets=not is_wsgi, wsgi=at_once
+        )
         helps = policy.helping
         server = Server(
             http, chosen, taken, journal, notifier, options.drain, watchdog, meeting, helps, member, recycling
         )
         server.program, server.route, server.canary = policy.program, policy.router(chosen.loop), canary
+        server.alone = workers == 1
         server.room, server.head_seconds = limited, options.head
         try:
             replaced = chosen.loop.run_until_complete(server.serve())

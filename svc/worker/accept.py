@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from svc.worker import loops
+from svc.worker.accepted import accept
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal
 
@@ -73,6 +74,7 @@ class FairLine:
     adopt: Callable[[socket.socket], None]
     journal: Journal
     helping: Helping | None = None
+    alone: bool = False  # no siblings, or but for a moment: there is no line to keep in order
     room: Room | None = None  # None where it never ends
     _out: bool = False
     _aside: set[int] = field(default_factory=set)
@@ -207,14 +209,15 @@ class FairLine:
             return  # one connection, then the loop's other work: it is still there at the next turn
         if self.helping is not None and not self.helping.may_take(listener):
             return
-        now = self.loop.loop.time()
-        if now - self._last < BURST_SECONDS:
-            os.sched_yield()
-        self._last = now
+        if not self.alone:
+            now = self.loop.loop.time()
+            if now - self._last < BURST_SECONDS:
+                os.sched_yield()
+            self._last = now
         if (client := self._accept(listener)) is not None:
             if self.room is not None:
                 self.room.accepted()
-            if not self._out:
+            if not self._out and not self.alone:
                 loops.reregister(self.loop.epoll, fd)
             if len(self.listeners) > 1:
                 self._served = True
@@ -237,7 +240,7 @@ class FairLine:
     def _accept(self, listener: Listener) -> Any:
         """Take one connection, and return its client's address; None when there was none to take."""
         try:
-            connection, client = listener.sock.accept()
+            connection, client = accept(listener.sock)
         except (BlockingIOError, InterruptedError, ConnectionError):
             return None  # a sibling was faster, or the client is gone already
         except OSError as error:
@@ -247,7 +250,6 @@ class FairLine:
                 # accept(2): errors that belong to one connection's network are to be retried.
                 self.journal.warning(f"accept on listener {listener}: {error.strerror}")
             return None
-        connection.setblocking(False)
         self.adopt(connection)
         return client
 

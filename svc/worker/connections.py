@@ -9,14 +9,14 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from svc.worker import moving
 from svc.worker.log import Journal
 from svc.worker.uvicorn_seam import Http
 
-Connecting = Coroutine[Any, Any, Any]
+# The coroutine that makes the transport; its socket; what follows.
+Pending = tuple[Coroutine[Any, Any, Any], socket.socket, Callable[[], None] | None]
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Adopter:
     http: Http
     loop: asyncio.AbstractEventLoop
     journal: Journal
-    _pending: set[Connecting] = field(default_factory=set)
+    _pending: dict["asyncio.Future[Any]", Pending] = field(default_factory=dict)
     _settled: "asyncio.Future[None] | None" = None
 
     @property
@@ -49,35 +49,32 @@ class Adopter:
         factory: Callable[[], asyncio.Protocol],
         connected: Callable[[], None] | None = None,
     ) -> None:
-        connecting = self.loop.connect_accepted_socket(factory, connection)
-        self._pending.add(connecting)
-        self._drive(connecting, connection, connected)
+        self._drive((self.loop.connect_accepted_socket(factory, connection), connection, connected))
 
-    def _drive(
-        self,
-        connecting: Connecting,
-        connection: socket.socket,
-        connected: Callable[[], None] | None,
-        _: object = None,
-    ) -> None:
+    def _drive(self, pending: Pending) -> None:
+        connecting, connection, connected = pending
         try:
             waiter = connecting.send(None)
         except StopIteration:
             if connected is not None:
                 connected()
-        except OSError:
-            connection.close()  # the client is gone already
         except Exception as error:
-            connection.close()
-            self.journal.exception("A connection could not be taken over:", error)
+            self._failed(connection, error)
         else:
             waiter._asyncio_future_blocking = False  # as a task says to a future that it waits for
-            waiter.add_done_callback(partial(self._drive, connecting, connection, connected))
-            return
-        self._pending.discard(connecting)
+            self._pending[waiter] = pending
+            waiter.add_done_callback(self._go_on)
+
+    def _go_on(self, waiter: "asyncio.Future[Any]") -> None:
+        self._drive(self._pending.pop(waiter))
         if self._settled is not None and not self._pending:
             self._settled.set_result(None)
             self._settled = None
+
+    def _failed(self, connection: socket.socket, error: Exception) -> None:
+        connection.close()
+        if not isinstance(error, OSError):  # such as that the client is gone already
+            self.journal.exception("A connection could not be taken over:", error)
 
     async def settled(self) -> None:
         """Wait until every accepted connection is known to `http`."""

@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from svc.worker.log import Journal, WorkerError, in_one_line
-from svc.worker.uvicorn_seam import Asgi
+from svc.worker.middleware import Asgi
 
 
 class Lifespan:

@@ -12,9 +12,9 @@ from svc.worker.cookie.head import name_of
 from svc.worker.handover import Meeting
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal
+from svc.worker.middleware import Asgi
 from svc.worker.presence import Presence
 from svc.worker.sticky import StandIn
-from svc.worker.uvicorn_seam import Asgi
 
 POLICIES = ("fair", "sticky-ip", "sticky-cookie")
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from svc.worker.accept import FairLine
-from svc.worker.uvicorn_seam import Asgi
+from svc.worker.middleware import Asgi
 
 # Until a request that has come with its connection is in the application: the loops need three turns for it.
 SETTLING_TURNS = 4

@@ -54,6 +54,7 @@ class Server:
     canary: Canary | None = None
     room: Room | None = None
     head_seconds: float = 0.0
+    alone: bool = False
     _state: str = ""
     _replaced: bool = False
 
@@ -97,7 +98,7 @@ class Server:
         for listener in self.listeners:
             accepting.callback(listener.sock.close)  # of an address that is given up it may be the last
         take = router.take if router is not None else adopted.adopt
-        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping, self.room)
+        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping, self.alone, self.room)
         await line.join()
         accepting.callback(line.leave)
         if self.program is not None:

@@ -7,21 +7,24 @@ ServerState, the HTTP and WebSocket protocol classes with the attributes named h
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from svc.worker import pipelines
+from svc.worker import middleware, pipelines
+from svc.worker.answering import answering, responder
 from svc.worker.edge.strict import HEADERS, strict
+from svc.worker.greeting import greeting
+from svc.worker.inline import inline
+from svc.worker.middleware import Asgi
 from svc.worker.requirements import require_websockets
+from svc.worker.wsgi import WsgiApplication
 
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
 # closes first loses requests, and that must not be us.
 KEEP_ALIVE_SECONDS = 75
 CLOSE = (b"connection", b"close")
-
-Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,15 @@ class Doing:
 class Http:
     """Uvicorn's protocols around one application: makes them, and looks into them."""
 
-    def __init__(self, app: Asgi, headers: int = HEADERS, *, websockets: bool = True) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        headers: int = HEADERS,
+        *,
+        websockets: bool = True,
+        wsgi: WsgiApplication | None = None,
+    ) -> None:
+        """`app` answers; `wsgi` is the application in it where that may be called at once."""
         from uvicorn.config import Config
         from uvicorn.server import ServerState
 
@@ -47,7 +58,7 @@ class Http:
         # Config calls what it is given once, without arguments, to see whether it is a factory; so it
         # gets a stand-in, and the application takes that one's place.
         config: Any = Config(
-            _stand_in,
+            middleware.stand_in,
             interface="asgi3",
             # Its "auto" is httptools, else h11. Not zttp, which is as fast, but does not show whether a part
             # of a request has been received, and a drain must not close such a connection.
@@ -60,16 +71,22 @@ class Http:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         config.load()
-        _replace(config, app)
+        proxied = middleware.put_inside(config, app)
+        respond = responder(config.http_protocol_class)
+        if respond is not None:
+            config.loaded_app = answering(config.loaded_app, respond)
         self.config = config
         self.app = app
         self.state: Any = ServerState()
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
         telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
-        self._protocol = strict(telling, headers)
+        self._protocol = greeting(strict(telling, headers))
+        if wsgi is not None and respond is not None and proxied is not None:
+            self._protocol = inline(self._protocol, wsgi, proxied, respond, lambda: not self.draining)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
         self._closing = False
+        self.draining = False  # no more calls of a WSGI application but in tasks, which a drain can see
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.
         self._socket_state: Any = ServerState()
         self._socket_state.connections = self.state.connections
@@ -241,21 +258,6 @@ async def _close_websocket(protocol: Any) -> None:
             protocol.disconnected = True  # what the application still sends is dropped, without a traceback
         else:
             protocol.shutdown()
-
-
-async def _stand_in(scope: Any, receive: Any, send: Any) -> None:
-    del scope, receive, send
-
-
-def _replace(config: Any, app: Asgi) -> None:
-    """Put `app` where the stand-in is: innermost in uvicorn's own middleware."""
-    if config.loaded_app is _stand_in:
-        config.loaded_app = app
-        return
-    outer = config.loaded_app
-    while outer.app is not _stand_in:
-        outer = outer.app
-    outer.app = app
 
 
 def _has_partial_request(protocol: Any) -> bool:

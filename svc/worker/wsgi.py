@@ -8,21 +8,24 @@ a response the event loop runs, with back-pressure, so that a slow reader blocks
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import lru_cache
 from io import BytesIO
 from types import TracebackType
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
-from svc.worker.uvicorn_seam import Asgi
+from svc.worker.middleware import Asgi
 
 BODY_IN_MEMORY = 1024 * 1024  # bytes; a longer body goes to a temporary file
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
+RawHeaders = list[tuple[bytes, bytes]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+GoesOn = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
@@ -36,12 +39,12 @@ def as_asgi(app: WsgiApplication, room: AbstractAsyncContextManager[None] | None
         if body is None:
             return
         with body[0]:
-            exchange = _Exchange(scope, receive, send)
+            exchange, environ = Exchange(scope, receive, send), environ_of(scope, *body)
             if room is None:
-                await exchange.run(app, environ_of(scope, *body))
+                await exchange.finish(exchange.call(app, environ))
                 return
             async with room:
-                await exchange.run(app, environ_of(scope, *body))
+                await exchange.finish(exchange.call(app, environ))
 
     return call
 
@@ -64,49 +67,56 @@ async def _read_body(receive: Any) -> tuple[IO[bytes], int] | None:
     return None
 
 
+_SAME_FOR_ALL: Environ = {
+    "wsgi.version": (1, 0),
+    "wsgi.input_terminated": True,
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.file_wrapper": FileWrapper,
+}
+
+
 def environ_of(scope: Any, body: IO[bytes], length: int) -> Environ:
     """The environ of PEP 3333 for one request; strings are bytes decoded as latin-1, as it demands."""
     root = unquote_to_bytes(scope.get("root_path", "")).decode("latin-1")
     path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
     client, server = scope.get("client"), scope.get("server")
-    environ: Environ = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": root,
-        "PATH_INFO": path.removeprefix(root),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "REMOTE_ADDR": client[0] if client else "",
-        "SERVER_NAME": server[0] if server and server[1] is not None else "localhost",
-        "SERVER_PORT": str(server[1]) if server and server[1] is not None else "80",
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input": body,
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
-    }
+    has_port = server and server[1] is not None
+    environ = _SAME_FOR_ALL.copy()
+    environ["REQUEST_METHOD"] = scope["method"]
+    environ["SCRIPT_NAME"] = root
+    environ["PATH_INFO"] = path.removeprefix(root)
+    environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
+    environ["REMOTE_ADDR"] = client[0] if client else ""
+    environ["SERVER_NAME"] = server[0] if has_port else "localhost"
+    environ["SERVER_PORT"] = str(server[1]) if has_port else "80"
+    environ["SERVER_PROTOCOL"] = f"HTTP/{scope['http_version']}"
+    environ["wsgi.url_scheme"] = scope.get("scheme", "http")
+    environ["wsgi.input"] = body
+    environ["wsgi.errors"] = sys.stderr
     if client:
         environ["REMOTE_PORT"] = str(client[1])
     for name, value in scope["headers"]:
-        _add_header(environ, name.decode("latin-1"), value.decode("latin-1"))
+        key = _key_of(name)
+        if key is not None:
+            text = value.decode("latin-1")
+            if key in environ:
+                text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
+            environ[key] = text
     if length or "CONTENT_LENGTH" in environ:
         environ["CONTENT_LENGTH"] = str(length)  # a chunked body has its length by now
     return environ
 
 
-def _add_header(environ: Environ, name: str, value: str) -> None:
-    if name == "transfer-encoding" or "_" in name:
+@lru_cache(256)
+def _key_of(name: bytes) -> str | None:
+    """Where in the environ a header goes; None when it has no place there."""
+    if name == b"transfer-encoding" or b"_" in name:
         # The body is decoded already. And X_Real_IP must not pass for X-Real-IP, which a proxy vouches for.
-        return
-    key = name.upper().replace("-", "_")
-    if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-        key = f"HTTP_{key}"
-    if key in environ:
-        value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
-    environ[key] = value
+        return None
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
 
 @contextmanager
@@ -128,7 +138,7 @@ def outside_the_loop() -> Iterator[None]:
             asyncio._enter_task(loop, task)
 
 
-class _Exchange:
+class Exchange:
     """One request and its response."""
 
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -137,30 +147,38 @@ class _Exchange:
         self._send = send
         self._status = 0
         self._headers: Headers | None = None
-        self._begun = False
-        self._left: int | None = None  # bytes that Content-Length still allows
-        self._written: list[bytes] = []
+        self.begun = False
+        self.left: int | None = None  # bytes that Content-Length still allows
+        self.written: list[bytes] = []
 
-    async def run(self, app: WsgiApplication, environ: Environ) -> None:
-        """Call the application and send what it answers. Its exceptions pass through."""
+    def call(self, app: WsgiApplication, environ: Environ) -> Iterable[bytes]:
+        """Call the application, for `finish`. Its exceptions pass through."""
         with outside_the_loop():
-            chunks = app(environ, self._start_response)
+            return app(environ, self.start_response)
+
+    async def finish(self, chunks: Iterable[bytes], begun: Iterator[bytes] | None = None) -> None:
+        """Send what the application answers; `begun` is the iterator of `chunks` if there is one already."""
         try:
-            if isinstance(chunks, (list, tuple)):
+            if begun is None and isinstance(chunks, (list, tuple)):
                 await self._send_all(chunks)
             else:
-                await self._stream(iter(chunks))
+                await self._stream(begun or iter(chunks))
         finally:
             if hasattr(chunks, "close"):
                 with outside_the_loop():
                     chunks.close()
 
-    def _start_response(
+    def finishing(self, chunks: Iterable[bytes], begun: Iterator[bytes] | None = None) -> GoesOn:
+        """`finish` as an ASGI application."""
+        return lambda _scope, _receive, _send: self.finish(chunks, begun)
+
+    def start_response(
         self, status: str, headers: Headers, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
+        """PEP 3333's."""
         if exc_info is not None:
             try:
-                if self._begun:
+                if self.begun:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # no cycle through the traceback
@@ -168,11 +186,11 @@ class _Exchange:
             raise AssertionError("start_response() was called a second time without exc_info")
         self._status = int(status[:3])
         self._headers = list(headers)
-        return self._written.append  # sent as soon as the application returns or yields
+        return self.written.append  # sent as soon as the application returns or yields
 
     async def _send_all(self, chunks: list[bytes] | tuple[bytes, ...]) -> None:
-        body = b"".join([*self._written, *chunks])
-        self._written.clear()
+        body = b"".join([*self.written, *chunks])
+        self.written.clear()
         await self._begin(len(body))
         await self._body(body, more=False)
 
@@ -182,8 +200,8 @@ class _Exchange:
             while True:
                 with outside_the_loop():
                     chunk = next(chunks, None)
-                data = b"".join([*self._written, chunk or b""])
-                self._written.clear()
+                data = b"".join([*self.written, chunk or b""])
+                self.written.clear()
                 if data:
                     await self._begin(None)
                     await self._body(data, more=True)
@@ -201,17 +219,14 @@ class _Exchange:
             if gone is not None:
                 gone.cancel()
 
-    async def _begin(self, length: int | None) -> None:
-        """Send the head, once; `length` is the length of the whole body where that is known."""
-        if self._begun:
-            return
+    def head(self, length: int | None) -> tuple[int, RawHeaders]:
+        """Status and headers; `length` is the length of the whole body where that is known."""
         if self._headers is None:
             raise AssertionError("the application returned without calling start_response()")
-        self._begun = True
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
         given = [value for name, value in headers if name == b"content-length"]
         if given:
-            self._left = int(given[0])
+            self.left = int(given[0])
         elif (
             length is not None
             and not self._head_only
@@ -219,13 +234,21 @@ class _Exchange:
             and self._status not in {204, 304}
         ):
             headers.append((b"content-length", b"%d" % length))
-        await self._send({"type": "http.response.start", "status": self._status, "headers": headers})
+        return self._status, headers
+
+    async def _begin(self, length: int | None) -> None:
+        """Send the head, once."""
+        if self.begun:
+            return
+        status, headers = self.head(length)
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _body(self, data: bytes, *, more: bool) -> None:
         if self._head_only:
             data = b""
-        if self._left is not None:
-            data = data[: self._left]  # what goes beyond Content-Length would be taken for the next answer
-            self._left -= len(data)
+        if self.left is not None:
+            data = data[: self.left]  # what goes beyond Content-Length would be taken for the next answer
+            self.left -= len(data)
         if data or not more:
             await self._send({"type": "http.response.body", "body": data, "more_body": more})

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from svc.worker.cookie.head import header, named_by
-from svc.worker.uvicorn_seam import CLOSE, Asgi
+from svc.worker.middleware import Asgi
+from svc.worker.uvicorn_seam import CLOSE
 
 _STARTS = ("http.response.start", "websocket.accept")
 

@@ -33,8 +33,8 @@ def settle(*workers: Worker) -> None:
 def test_two_workers_take_turns_exactly(loop: str) -> None:
     with (
         listen() as listener,
-        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as one,
-        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as two,
+        run_worker("--workers", "2", "--loop", loop, app="hello:app", listeners=[listener]) as one,
+        run_worker("--workers", "2", "--loop", loop, app="hello:app", listeners=[listener]) as two,
     ):
         answers = []
         for _ in range(200):
@@ -51,7 +51,9 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen())
         for _ in range(3):
-            stack.enter_context(run_worker("--loop", loop, app="hello:app", listeners=[listener]))
+            stack.enter_context(
+                run_worker("--workers", "3", "--loop", loop, app="hello:app", listeners=[listener])
+            )
         spread: Counter[bytes] = Counter()
         for _ in range(60):
             client = stack.enter_context(Client(listener))
@@ -63,8 +65,8 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
 def test_a_stopped_worker_is_not_in_the_line(loop: str) -> None:
     with (
         listen() as listener,
-        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as absent,
-        run_worker("--loop", loop, app="hello:app", listeners=[listener]) as present,
+        run_worker("--workers", "2", "--loop", loop, app="hello:app", listeners=[listener]) as absent,
+        run_worker("--workers", "2", "--loop", loop, app="hello:app", listeners=[listener]) as present,
     ):
         absent.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, absent.process.pid, os.WSTOPPED)

@@ -1,0 +1,81 @@
+"""An application learns who asks and where, directly and behind a proxy, with every uvicorn and parser."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from svc.worker.greeting import greeting
+from tests.unit.worker.conftest import Variant, hide
+from tests.unit.worker.process import Client, listen, run_worker
+
+APP = """
+import json
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    told = json.dumps([scope["client"], scope["server"], scope["scheme"]]).encode()
+    headers = [(b"content-length", str(len(told)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": told})
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_the_addresses_of_a_tcp_connection(host: str, variant: Variant, tmp_path: Path) -> None:
+    (tmp_path / "told.py").write_text(APP)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        listen(family, ("::" if ":" in host else "127.0.0.1", 0)) as listener,
+        run_worker(
+            "--loop",
+            variant.loop,
+            app="told:app",
+            directory=tmp_path,
+            listeners=[listener],
+            python=variant.python,
+            path=[hide(tmp_path, variant.missing)],
+            environment={"FORWARDED_ALLOW_IPS": host},
+        ),
+        Client(listener, host) as client,
+    ):
+        here, there = list(client.sock.getsockname()[:2]), list(client.sock.getpeername()[:2])
+        assert json.loads(client.get()[2]) == [here, there, "http"]
+        # Of a proxy that is trusted; each connection's own address is the next request's again.
+        client.ask(headers=["X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https"])
+        assert json.loads(client.answer()[2]) == [["192.0.2.7", 0], there, "https"]
+        assert json.loads(client.get()[2]) == [here, there, "http"]
+
+
+def test_a_local_connection_has_no_address(variant: Variant, tmp_path: Path) -> None:
+    (tmp_path / "told.py").write_text(APP)
+    with (
+        listen(socket.AF_UNIX, str(tmp_path / "sock")) as listener,
+        run_worker(
+            "--loop",
+            variant.loop,
+            app="told:app",
+            directory=tmp_path,
+            listeners=[listener],
+            python=variant.python,
+            path=[hide(tmp_path, variant.missing)],
+        ) as worker,
+        worker.client() as client,
+    ):
+        told = json.loads(client.get()[2])
+        assert told[0] is None
+        assert told[1] in (None, [str(tmp_path / "sock"), None])  # as this uvicorn has it
+
+
+class Changed:
+    """A protocol of a uvicorn to come, which does more at the begin of a connection."""
+
+    def connection_made(self, transport: object) -> None:
+        """More than ours."""
+        self.transport = transport
+        self.more = True
+
+
+def test_what_a_uvicorn_to_come_does_at_the_begin_of_a_connection_is_left_to_it() -> None:
+    assert greeting(Changed) is Changed
