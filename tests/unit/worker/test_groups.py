@@ -84,7 +84,11 @@ def two_groups(loop: str, workers: int) -> Iterator[tuple[list[socket.socket], l
         started = [
             stack.enter_context(
                 run_worker(
-                    "--loop", loop, app="hello:app", listeners=sockets, names="http:http-1", slot=str(slot)
+                    *("--loop", loop, "--workers", str(workers)),
+                    app="hello:app",
+                    listeners=sockets,
+                    names="http:http-1",
+                    slot=str(slot),
                 )
             )
             for slot in range(workers)
