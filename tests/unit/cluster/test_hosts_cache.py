@@ -1,5 +1,8 @@
 """The cache on a server that several hosts share, one that goes away, the local cache instead."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,3 +149,24 @@ def test_a_password_is_not_for_the_url_and_a_wrong_one_is_told(tmp_path: Path) -
                 with pytest.raises((ServerAway, ServerRefused), match=r"(?i)password|auth"):
                     server.ask(lambda client: client.ping())
             server.close()
+
+
+def test_the_library_is_imported_where_a_url_is_configured_and_missed_by_name(tmp_path: Path) -> None:
+    (tmp_path / "svc" / "app").mkdir(parents=True)
+    ask = "import sys\nfrom svc import cluster\nsys.modules.setdefault('redis')\n"
+    ask += "try:\n cluster.cache.set('key', 1)\nexcept cluster.ClusterError as error:\n print(error)\n"
+    environ = {**os.environ, "SVC_APP": "app", "RUNTIME_DIRECTORY": str(tmp_path / "svc" / "app")}
+    said = []
+    for url in ("", "redis://127.0.0.1"):
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", ask],
+            env={**environ, "SVC_CLUSTER_URL": url},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(done.stdout)
+    assert said[0] == ""
+    assert said[1].startswith("[cluster] url needs the package redis (redis-py)")
+    assert "pip install 'redis>=4.3'" in said[1]
