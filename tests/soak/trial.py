@@ -1,7 +1,7 @@
 """A trial: an app under constant load while something breaks, and the row of figures that it ends with."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from tests.client import LoadProcess, load
@@ -12,6 +12,7 @@ from tests.system.conftest import App
 
 RATE = 200  # requests a second, on a schedule: far from saturation, so what is slow is the fault's doing
 CONNECTIONS = 20
+SEEN_SECONDS = 0.1  # until systemd has seen that a process is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Trial:
     keep_alive: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     kills: list[Kill] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
     _clients: LoadProcess | None = None
 
     def __enter__(self) -> Self:
@@ -70,6 +72,10 @@ class Trial:
         """SIGKILL workers, all at once; they are named by the process ids that the machine gives them."""
         self.kills.append(workers.kill(workers.on_host(self.app.machine, inner), self.app.port))
 
+    def ended(self, unit: str) -> None:
+        """Allow what was in flight when systemd killed a worker, which is stopped by now."""
+        self.ends.append(int(self.app.show(unit, "ExecMainExitTimestampMonotonic")) / 1e6)
+
     def wait_workers(self, count: int, replaced: Collection[int] = ()) -> None:
         """Wait until so many slots have a worker that is ready, and none of those in `replaced`."""
         for slot in range(count):
@@ -80,17 +86,25 @@ class Trial:
     def row(self, name: str, came_back: str, allowed: int = 0) -> Row:
         """End the load and judge: raise AssertionError, with the client's table, when too much was lost."""
         seen = self.clients.stop()
-        allowed += sum(kill.held for kill in self.kills)
+        kills = [*self.kills, *(_end(seen, moment) for moment in self.ends)]
+        allowed += sum(kill.held for kill in kills)
         row = Row(name, seen.requests, seen.failed, allowed, seen.figures().longest, came_back)
         assert row.good, f"{row}\n{seen.table()}"
-        if self.kills:
-            strays = [record for record in seen.failures if not self._was_in_a_kill(record)]
+        if kills:
+            strays = [record for record in seen.failures if not _in_any(record, kills)]
             assert not strays, f"{strays[:5]} failed while no worker was killed\n{seen.table()}"
         return row
 
-    def _was_in_a_kill(self, record: Record) -> bool:
-        end = record.start + record.latency
-        return any(record.start <= kill.ended and end >= kill.began for kill in self.kills)
+
+def _end(seen: Result, moment: float) -> Kill:
+    """A kill that nobody could count: what was in flight just before systemd saw that the worker is gone."""
+    kill = Kill(moment - SEEN_SECONDS, moment, 0)
+    return replace(kill, held=sum(_in_any(record, [kill]) for record in seen.records))
+
+
+def _in_any(record: Record, kills: Iterable[Kill]) -> bool:
+    end = record.start + record.latency
+    return any(record.start <= kill.ended and end >= kill.began for kill in kills)
 
 
 def late(seen: Result, seconds: float) -> int:

@@ -26,11 +26,11 @@ class Kill:
 
 def on_host(machine: Machine, inner: Iterable[int]) -> list[int]:
     """Return the processes that the machine numbers so, as the host numbers them."""
-    namespace = os.readlink(f"/proc/{machine.leader}/ns/pid")
+    namespace = Path(f"/proc/{machine.leader}/ns/pid").readlink()
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended while we looked
-            if os.readlink(entry / "ns/pid") == namespace:
+            if (entry / "ns/pid").readlink() == namespace:
                 numbers = re.search(r"^NSpid:.*?(\d+)$", (entry / "status").read_text(), re.MULTILINE)
                 if numbers:
                     found[int(numbers[1])] = int(entry.name)
@@ -64,6 +64,18 @@ def kill(pids: Iterable[int], port: int) -> Kill:
     return Kill(began, time.monotonic(), held)
 
 
+def stop(pids: Iterable[int]) -> None:
+    """SIGSTOP processes of the host."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def go_on(pids: Iterable[int]) -> None:
+    """SIGCONT processes of the host."""
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
 def _signal(handle: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # it ended by itself
         signal.pidfd_send_signal(handle, number)
@@ -80,5 +92,5 @@ def connections(pid: int, port: int) -> int:
     with contextlib.suppress(OSError):  # it ended while we looked
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                found += os.readlink(descriptor) in accepted
+                found += str(descriptor.readlink()) in accepted
     return found
