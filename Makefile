@@ -12,9 +12,10 @@ WORKERS ?= auto
 PART    ?=
 RUNS    ?= 5
 ONLY    ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help check test test-all demo bench deps deps-test deps-bench static unit unit-all system golden docs clean
+.PHONY: help check test test-all demo bench soak deps deps-test deps-bench static unit unit-all system golden docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,6 +33,9 @@ demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload und
 
 bench: deps-bench ## measure svc and its peers, half an hour; PART=reload RUNS=5 for less (root; asks sudo)
 	@$(SUDO) .venv-bench/bin/python -B -m tests.bench $(PART) --runs $(RUNS) --only '$(ONLY)'
+
+soak: deps-test ## every fault under load, then MINUTES= of reloads and random kills (root; asks sudo)
+	@$(SUDO) $(VENV)/python -B -m tests.soak --minutes '$(MINUTES)'
 
 deps: ## fetch what is missing: Debian packages, the virtual environment
 	@tests/deps.sh

@@ -41,8 +41,9 @@ def reload(name: str, *, user_scope: bool) -> int:
     last = watcher.end()
     if asking.returncode == 0:
         return codes.DONE
-    if last is None:  # it never began: not allowed, or systemd is not there
-        print(f"svcctl: {complaint}", file=sys.stderr)
+    if last is None:  # it never began: there is no space for it, it is not allowed, or systemd is not there
+        for line in journal.told(name, asked, Message.FAILED)[-1:] or [complaint]:
+            print(f"svcctl: {line}", file=sys.stderr)
         return codes.FAILED
     return _failed(name, last, asked)
 

@@ -7,7 +7,7 @@ from tests.bench import report, textplot
 from tests.bench.results import FOLDER, Goal, Result, Table, read
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+MARK = "bench"
 
 
 class NoPlaceError(Exception):
@@ -21,12 +21,18 @@ def stored(parts: Sequence[str], folder: Path = FOLDER) -> list[Result]:
 
 def update(results: Sequence[Result], path: Path = README) -> None:
     """Write the section between its markers. Raises NoPlaceError."""
+    put(MARK, section(results), path)
+
+
+def put(mark: str, section: str, path: Path = README) -> None:
+    """Write a section between its markers, <!-- mark --> and <!-- /mark -->. Raises NoPlaceError."""
+    begins, ends = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     text = path.read_text("utf-8")
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(f"{begins}\n")
+    _, end, after = rest.partition(ends)
     if not begin or not end:
-        raise NoPlaceError(f"{path.name} has no {BEGIN} and {END}; put them where the section shall be")
-    path.write_text(f"{before}{begin}{section(results)}\n{end}{after}", "utf-8")
+        raise NoPlaceError(f"{path.name} has no {begins} and {ends}; put them where the section shall be")
+    path.write_text(f"{before}{begin}{section}\n{end}{after}", "utf-8")
 
 
 def section(results: Sequence[Result]) -> str:

@@ -67,11 +67,11 @@ def test_the_terminal_shows_medians_totals_spread_and_verdicts() -> None:
 
 def test_the_readme_gets_its_section_and_keeps_the_rest(tmp_path: Path) -> None:
     file = tmp_path / "README.md"
-    file.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n", "utf-8")
+    file.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n", "utf-8")
     readme.update([result(goal((2.0,)), goal((0.5,)))], file)
     text = file.read_text("utf-8")
-    assert text.startswith(f"before\n{readme.BEGIN}\n")
-    assert text.endswith(f"{readme.END}\nafter\n")
+    assert text.startswith("before\n<!-- bench -->\n")
+    assert text.endswith("<!-- /bench -->\nafter\n")
     assert "old" not in text
     assert "Of 2 limits that svc set itself, 1 are reached" in text
     assert "| svc: a thing | 2.00 | ≤ 1 | **not reached** |" in text

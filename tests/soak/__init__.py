@@ -1,0 +1,1 @@
+"""Faults on a real systemd under constant load: each is a scenario, judged by what clients saw."""
