@@ -26,7 +26,7 @@ test: deps-test static unit-all system ## all tests, also those that boot a real
 
 test-all: deps-test static unit-all ## make test, and what takes many minutes
 	$(PYTEST) -q -n 4 --every-uvicorn tests/unit -m long
-	$(PYTEST_AS_ROOT) tests/system
+	$(PYTEST_AS_ROOT) -q -n 2 --dist worksteal tests/system
 
 demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
 	@$(SUDO) $(PYTHON) -B -m tests.demo --port $(PORT) --workers $(WORKERS)
@@ -58,7 +58,7 @@ unit-all: deps-test
 	$(PYTEST) -q -n 4 -m "not long" --every-uvicorn tests/unit tests/render
 
 system: deps-test
-	$(PYTEST_AS_ROOT) tests/system -m "not long"
+	$(PYTEST_AS_ROOT) -q -n 2 --dist worksteal tests/system -m "not long"
 
 golden: deps ## write the expected units of tests/render anew, after a change that is meant
 	UPDATE_GOLDEN=1 $(PYTEST) -q tests/render

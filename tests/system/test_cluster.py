@@ -55,9 +55,11 @@ def test_who_is_who(talker: App) -> None:
 
 def test_a_generation_is_told(app: App) -> None:
     app.deploy(cluster_apps.TALKER)
-    app.start(workers=1, more='[env]\nSVC_GENERATION = "v7"\n')
-    assert ask(app, "/who")[:2] == [0, "v7"]
-    assert ask(app, "/workers")[0][3] == "v7"
+    app.start(workers=1)
+    for generation in ("0", "1"):
+        assert ask(app, "/who")[:2] == [0, generation]
+        assert ask(app, "/workers")[0][3] == generation
+        app.systemctl("reload", "app.target")
 
 
 def test_to_one_to_all_and_to_all_others(talker: App) -> None:

@@ -91,7 +91,7 @@ def test_a_broken_deploy_changes_nothing(app: App, kind: str) -> None:
     app.machine.run("ln", "-sfn", "/opt/svc-venv", "/srv/venv")
     app.deploy(versions.good("1"))
     app.drop_in("10-venv", 'python = "/srv/venv/bin/python"\n')
-    app.start(workers=2, more=f"[limits]\nstart = 3\n[reload]\n{deploy.reload}\n")
+    app.start(workers=2, more=f"[limits]\nstart = 8\n[reload]\n{deploy.reload}\n")
     before = app.pids()
     app.deploy(versions.good("2"))
     with load(app.url, connections=20, keep_alive=True) as clients:
