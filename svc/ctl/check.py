@@ -20,7 +20,8 @@ _MINIMUM_PYTHON = (3, 11)
 def check(names: list[str], *, user_scope: bool) -> int:
     """Print what is wrong with apps and what they will become. Returns 1 when one has an error.
 
-    That an app yields to another is one only for who asks for that app by its name.
+    That an app yields to another, or that an example of a package cannot start here, is one only for
+    who asks for that app by its name.
     """
     host = this_host(user_scope=user_scope)
     search = SearchPath.user() if user_scope else SearchPath.system()
@@ -37,7 +38,11 @@ def check(names: list[str], *, user_scope: bool) -> int:
                 print(f"note: {problem}")
             continue
         if outcome.app is not None:
-            problems += _surroundings(outcome.app, host)
+            found = _surroundings(outcome.app, host)
+            if found and not names and _is_example(outcome, search):
+                print(f"note: {found[0]}")
+                continue
+            problems += found
             problems += _verify(outcome, host)
             for warning in warnings(outcome.files):
                 print(f"warning: {warning}")
@@ -49,6 +54,12 @@ def check(names: list[str], *, user_scope: bool) -> int:
             addresses = ", ".join(map(str, outcome.app.listen))
             print(f"{outcome.name}: ok, {workers} worker{'s' * (workers > 1)} on {addresses}")
     return int(failed)
+
+
+def _is_example(outcome: Outcome, search: SearchPath) -> bool:
+    """Whether an app came with a package and starts only by hand: what it needs may not be there."""
+    assert outcome.app is not None
+    return outcome.app.wanted_by == () and outcome.files.main.parent != search.directories[0]
 
 
 def _surroundings(app: App, host: Host) -> list[Problem]:

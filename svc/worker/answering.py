@@ -117,6 +117,7 @@ def responder(protocol_class: Any) -> Respond | None:
     bad_name, bad_value = module.HEADER_RE.search, module.HEADER_VALUE_RE.search
     status_lines: dict[int, bytes] = module.STATUS_LINE
     known: dict[Any, bytes] = {}
+    close = getattr(module, "CLOSE_HEADER", None)  # an older uvicorn looks for it in the request only now
 
     def line_of(header: tuple[bytes, bytes]) -> bytes | None:
         """A header as it is written. None for those that mean something, and for those to be refused."""
@@ -137,6 +138,7 @@ def responder(protocol_class: Any) -> Respond | None:
             or cycle.access_log
             or type(body) is not bytes
             or len(body) > COPIED
+            or (close is not None and close in cycle.scope["headers"])
         ):
             return False
         length, closes = -1, False

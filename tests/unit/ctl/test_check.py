@@ -55,6 +55,19 @@ def test_it_is_one_for_who_asks_for_the_example(apps: Path) -> None:
     assert "systemd says" not in done.stderr
 
 
+def test_an_example_of_a_package_may_lack_what_it_needs(tmp_path: Path) -> None:
+    folder = tmp_path / "svc"  # of less weight than ~/.config/svc
+    folder.mkdir()
+    text = 'app = "a:b"\nlisten = ["127.0.0.1:8000"]\npython = "/nonexistent/bin/python"\nwanted_by = []\n'
+    (folder / "example.toml").write_text(text)
+    done = check(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        f"note: {folder}/example.toml: python: /nonexistent/bin/python does not exist; "
+    )
+    assert check(tmp_path, "example").returncode == 1
+
+
 def test_two_with_equal_claims_are_an_error_each_and_nothing_is_said_of_units(apps: Path) -> None:
     example = apps / ".config" / "svc" / "example.toml"
     example.write_text(example.read_text().replace("wanted_by = []\n", ""))
