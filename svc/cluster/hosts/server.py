@@ -40,10 +40,12 @@ class Server:
 
     def connect(self, timeout: float) -> Any:
         """Return a client whose answers may take `timeout` seconds."""
+        # Older versions (4.3) do not know this for a unix socket, where socket_timeout is in force at once.
+        connecting = {} if self.url.startswith("unix:") else {"socket_connect_timeout": TIMEOUT}
         return redis.Redis.from_url(
             self.url,
             password=self._password,
-            socket_connect_timeout=TIMEOUT,
+            **connecting,
             socket_timeout=timeout,
             # What was sent may have been done: to send it again could count twice.
             retry=Retry(NoBackoff(), 0),
