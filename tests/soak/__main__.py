@@ -53,7 +53,7 @@ def run(seconds: int) -> int:
     with Machine(SERVED) as machine:
         install(machine)
         machine.checkpoint()
-        for scenario in scenarios.SHORT:
+        for scenario in (*scenarios.SHORT, *scenarios.LONG):
             row = attempt(machine, scenario.__name__.replace("_", " "), scenario)
             rows += [row] if row else []
             bad += row is None

@@ -35,8 +35,8 @@ def _killed_at_once(app: App, count: int) -> Row:
 
 
 def exits_at_random(app: App) -> Row:
-    """Each worker ends within 3 s, for a while."""
-    return _exits(app, seconds=3, within=3)
+    """Each worker ends within 2 s, for a while."""
+    return _exits(app, seconds=3, within=2)
 
 
 def exits_at_random_for_a_minute(app: App) -> Row:

@@ -49,7 +49,7 @@ def section(results: Results) -> str:
     return f"""\
 Written by `make soak`, from [tests/soak/results](tests/soak/results). Each line is a fault under a load
 of constant rate, from a client that records every request. "Allowed" are the requests that were in flight
-in workers that were killed: counted in the kernel at the moment of the kill.
+in workers that were killed, counted at the moment of the kill.
 {said} {results.cpus} CPUs, Linux {results.kernel}, systemd {results.systemd}, Python {results.python},
 svc {results.svc}, {results.date}.
 

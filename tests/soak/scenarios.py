@@ -8,6 +8,7 @@ from tests.system.conftest import App
 
 Scenario = Callable[[App], Row]
 
+# For `make test`: together within a minute on a machine that has nothing else to do.
 SHORT: tuple[Scenario, ...] = (
     killed.two_at_once,
     killed.all_at_once,
@@ -15,14 +16,18 @@ SHORT: tuple[Scenario, ...] = (
     resources.descriptors,
     resources.run_is_full,
     resources.memory,
-    hung.thread_of_wsgi,
-    hung.request_in_a_thread,
     hung.start_up,
-    hung.shutdown,
-    hung.ignores_sigterm,
     managers.reexec,
-    managers.journald,
     managers.bus,
     queue.overflow,
 )
-LONG: tuple[Scenario, ...] = (killed.exits_at_random_for_a_minute, steady.short)
+LONG: tuple[Scenario, ...] = (
+    killed.exits_at_random_for_a_minute,
+    hung.thread_of_wsgi,
+    hung.request_in_a_thread,
+    hung.shutdown,
+    hung.ignores_sigterm,
+    managers.journald,
+)
+# What `make soak` runs for as long as it is told.
+SOAK: tuple[Scenario, ...] = (steady.short,)

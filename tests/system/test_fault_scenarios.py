@@ -7,7 +7,10 @@ from tests.system.conftest import App
 
 CHOSEN = [
     *(pytest.param(one, id=one.__name__) for one in scenarios.SHORT),
-    *(pytest.param(one, id=one.__name__, marks=pytest.mark.long) for one in scenarios.LONG),
+    *(
+        pytest.param(one, id=one.__name__, marks=pytest.mark.long)
+        for one in (*scenarios.LONG, *scenarios.SOAK)
+    ),
 ]
 
 
