@@ -19,7 +19,7 @@ SEEN_SECONDS = 0.1  # until systemd has seen that a process is gone
 class Row:
     """What clients saw of one scenario. `longest` is in seconds.
 
-    `allowed` is how many requests may have failed: those in flight in workers that were killed.
+    `allowed` is how many requests may have failed: at most what killed workers had accepted.
     """
 
     name: str
