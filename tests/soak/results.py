@@ -41,16 +41,12 @@ def read(path: Path = PATH) -> Results:
 def section(results: Results) -> str:
     """The table, and how it came about."""
     bad = sum(not row.good for row in results.rows)
-    said = (
-        "In none did more fail, nor any request while no worker died."
-        if not bad
-        else f"**In {bad} of them more failed.**"
-    )
+    said = "In none did more fail." if not bad else f"**In {bad} of them more failed.**"
     return f"""\
 Written by `make soak`, from [tests/soak/results](tests/soak/results). Each line is a fault under a load
 of constant rate, from a client that records every request. "Allowed" is the most that may fail: the
 connections that killed workers had accepted, counted at the moment of the kill (those of kept-alive clients
-also while they are idle); where systemd killed after the drain, all requests under way in that tenth of a second.
+also while they are idle); where systemd killed after the drain, all requests under way just then.
 {said} {results.cpus} CPUs, Linux {results.kernel}, systemd {results.systemd}, Python {results.python},
 svc {results.svc}, {results.date}.
 
