@@ -47,7 +47,7 @@ async def app(scope, receive, send):
         await send({{"type": "lifespan.shutdown.complete"}})
         return
     path = scope["path"]
-    if path == "/eat":
+    if path == "/eat" or kept:  # also what connections that have ended since gave back
         eat()
     elif path == "/fill":
         try:
@@ -58,7 +58,7 @@ async def app(scope, receive, send):
             pass
     elif path == "/thread":
         await asyncio.to_thread(deadlock)
-    else:
+    if path == "/":
         await asyncio.sleep(0.02)
     body = f"worker {{os.environ['SVC_SLOT']}} version {{VERSION}}".encode()
     headers = [(b"content-length", str(len(body)).encode())]
