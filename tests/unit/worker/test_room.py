@@ -128,7 +128,7 @@ def test_a_websocket_takes_room_for_as_long_as_it_is_open(loop: str) -> None:
 
 
 def test_siblings_take_what_a_full_worker_leaves(loop: str) -> None:
-    options = ("--loop", loop, "--concurrency", "1")
+    options = ("--loop", loop, "--workers", "2", "--concurrency", "1")
     with ExitStack() as stack:
         listener = stack.enter_context(listen())
         workers = [
@@ -157,7 +157,7 @@ def test_siblings_take_what_a_full_worker_leaves(loop: str) -> None:
 
 def test_a_burst_goes_to_whoever_has_room(loop: str) -> None:
     """No worker takes a second connection while the request that came with the first one is on its way."""
-    options = ("--loop", loop, "--concurrency", "1")
+    options = ("--loop", loop, "--workers", "2", "--concurrency", "1")
     with ExitStack() as stack:
         listener = stack.enter_context(listen())
         # As the socket unit does: each request has come when its connection is accepted.
@@ -179,7 +179,7 @@ def test_a_burst_goes_to_whoever_has_room(loop: str) -> None:
 
 
 def test_new_connections_do_not_starve_where_kept_ones_always_have_a_request(loop: str) -> None:
-    options = ("--loop", loop, "--concurrency", "1")
+    options = ("--loop", loop, "--workers", "2", "--concurrency", "1")
     stop = threading.Event()
 
     def ask_for_ever(client: Client) -> None:
