@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def machine() -> dict[str, str]:
         "CPUs": str(proc.cpu_count()),
         "CPU": models[0] if models else platform.machine(),
         "memory": f"{memory:.0f} GiB",
-        "kernel": platform.release(),
+        "kernel": re.split(r"[^0-9.]", platform.release())[0],
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
     }
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from svc import __version__
-from tests.bench import readme
+from tests.bench import facts, readme
 from tests.install import REPOSITORY, SERVED, install
 from tests.machine import Machine
 from tests.nspawn import MachineError
@@ -96,7 +96,7 @@ def keep(rows: list[Row], systemd: str) -> None:
     found = results.Results(
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         cpus=len(os.sched_getaffinity(0)),
-        kernel=os.uname().release,
+        kernel=facts.machine()["kernel"],
         systemd=systemd,
         svc=__version__,
         rows=tuple(rows),
