@@ -17,8 +17,9 @@ import os
 import resource
 from collections.abc import Callable
 
-STEP = 10
-"""How much less urgent preparing is: about a tenth of the CPU time of a sibling that wants it."""
+STEP = 5
+"""How much less urgent preparing is: a third of the CPU time of a sibling that wants it. With less, a start
+on a busy host would outlast `limits.start`, and siblings would miss the worker for longer."""
 
 # The kernel takes ten writes a second from all who are not root (proc_sched_autogroup_set_nice() in
 # its kernel/sched/autogroup.c).

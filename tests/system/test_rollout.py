@@ -55,7 +55,7 @@ def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
 @pytest.mark.parametrize("kind", versions.BROKEN)
 def test_a_broken_version_changes_nothing(app: App, kind: str) -> None:
     app.deploy(versions.good("1"))
-    app.start(workers=3, more="[limits]\nstart = 3\n")
+    app.start(workers=3, more="[limits]\nstart = 8\n")
     before = app.pids()
     app.deploy(versions.BROKEN[kind])
     with load(app.url, connections=20, keep_alive=True) as clients:

@@ -104,7 +104,7 @@ def until(call, wanted):
     while call() or shown() not in (wanted, "none"):
         time.sleep(0.02)  # the kernel takes ten writes a second
 
-until(gentle.process.begin, "10")
+until(gentle.process.begin, str(gentle.STEP))
 begun = shown()
 until(lambda: gentle.process.end(lambda *_: None), "0")
 print(begun, shown(), os.getpriority(os.PRIO_PROCESS, 0))
@@ -122,5 +122,5 @@ def test_the_kernel_takes_both_from_a_process_without_privileges() -> None:
         start_new_session=True,
     )
     here = str(os.getpriority(os.PRIO_PROCESS, 0))
-    autogroup = ["10", "0"] if Path("/proc/self/autogroup").exists() else ["none", "none"]
+    autogroup = [str(gentle.STEP), "0"] if Path("/proc/self/autogroup").exists() else ["none", "none"]
     assert done.stdout.split() == [*autogroup, here]
