@@ -1,8 +1,9 @@
 """The fair line: all workers wait on the same listeners, and each connection wakes one of them.
 
 The kernel wakes the first waiter in line that is in epoll_wait (EPOLLEXCLUSIVE, epoll_ctl(2)). A
-worker that took a connection leaves the line and joins it again at the back. That is an exact
-round robin without a master, and a worker that is busy, hung or dead is simply not in the line.
+worker that took a connection leaves the line, and joins it again at the back when the request that came with
+it has had its turn. That is an exact round robin without a master, and a worker that is busy, hung or dead is
+simply not in the line.
 
 With several listeners a worker is in several lines. In which of them it stands at a time is for
 its `Helping` to say (`svc.worker.helping`). It stands in none while it has no room (`svc.worker.room`).
@@ -27,6 +28,8 @@ SWEEP_SECONDS = 0.5  # a wake-up can die with the worker that got it, so look no
 # Two connections within this time are a burst. The siblings have been woken too, but where CPUs are
 # few they do not run yet, and one worker would take all: 60 of 60, where 18 to 23 are a fair third.
 BURST_SECONDS = 0.002
+# Until a request that has come with its connection is in the application: the loops need three turns for it.
+SETTLING_TURNS = 4
 PAUSE_SECONDS = 1.0  # after running out of descriptors or memory
 COMPLAIN_SECONDS = 60.0  # between two lines in the journal about that
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -78,7 +81,7 @@ class FairLine:
     room: Room | None = None  # None where it never ends
     _out: bool = False
     _aside: set[int] = field(default_factory=set)
-    _served: bool = False  # in this turn of the event loop
+    _settling: bool = False  # a request is about to begin, and another must not wait behind it
     _sweeper: asyncio.TimerHandle | None = None
     _paused: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _last: float = -math.inf
@@ -174,7 +177,7 @@ class FairLine:
 
     def take_one(self, listeners: Sequence[Listener]) -> Listener | None:
         """Take one connection from the first of `listeners` that has one, and say from which."""
-        waiting = _with_connections(listeners) if not self._out else []
+        waiting = _with_connections(listeners) if not self._out and not self._settling else []
         return next(
             (
                 one
@@ -186,14 +189,14 @@ class FairLine:
 
     def look(self) -> None:
         """See whether a connection waits for us, without a wake-up."""
-        if self._out:
+        if self._out or self._settling:
             return
         # By a plain look: rejoining would disturb the line's order.
         for listener in _with_connections(self.listeners):
             self._woken(listener)
 
     def _in_line(self, fd: int) -> bool:
-        return not self._out and fd not in self._paused and fd not in self._aside
+        return not (self._out or self._settling or fd in self._paused or fd in self._aside)
 
     def _enter(self, fd: int) -> None:
         """Stand in a line again after one reason not to has gone, unless there is another."""
@@ -205,8 +208,8 @@ class FairLine:
         if fd in self._paused or fd in self._aside:
             return  # an event that was on its way when the worker left this line
         # One that stepped out in this turn takes what it was woken for, because nobody else was.
-        if self._served and not self._out:
-            return  # one connection, then the loop's other work: it is still there at the next turn
+        if self._settling and not self._out:
+            return  # one connection, then its request: it is still there afterwards
         if self.helping is not None and not self.helping.may_take(listener):
             return
         if not self.alone:
@@ -217,17 +220,27 @@ class FairLine:
         if (client := self._accept(listener)) is not None:
             if self.room is not None:
                 self.room.accepted()
-            if not self._out and not self.alone:
-                loops.reregister(self.loop.epoll, fd)
-            if len(self.listeners) > 1:
-                self._served = True
-                self.loop.loop.call_soon(self._next_turn)
+            if not self.alone:
+                self._begin_to_settle()
             if self.helping is not None:
                 self.helping.accepted(listener, client)
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
 
-    def _next_turn(self) -> None:
-        self._served = False
+    def _begin_to_settle(self) -> None:
+        if not self._settling:
+            for listener in self.listeners:
+                loops.leave(self.loop.epoll, listener.sock.fileno())
+            self._settling = True
+            self.loop.loop.call_soon(self._settle, SETTLING_TURNS)
+
+    def _settle(self, turns: int) -> None:
+        if turns:
+            self.loop.loop.call_soon(self._settle, turns - 1)
+            return
+        self._settling = False
+        if self._sweeper is not None:
+            for listener in self.listeners:
+                self._enter(listener.sock.fileno())
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)

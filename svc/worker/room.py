@@ -14,11 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from svc.worker.accept import FairLine
+from svc.worker.accept import SETTLING_TURNS, FairLine
 from svc.worker.middleware import Asgi
-
-# Until a request that has come with its connection is in the application: the loops need three turns for it.
-SETTLING_TURNS = 4
 
 
 @dataclass(slots=True)
