@@ -227,11 +227,12 @@ class FairLine:
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
 
     def _begin_to_settle(self) -> None:
-        if not self._settling:
-            for listener in self.listeners:
-                loops.leave(self.loop.epoll, listener.sock.fileno())
-            self._settling = True
-            self.loop.loop.call_soon(self._settle, SETTLING_TURNS)
+        if self._settling or self._sweeper is None:  # while it joins, the loop's own registration must stay
+            return
+        for listener in self.listeners:
+            loops.leave(self.loop.epoll, listener.sock.fileno())
+        self._settling = True
+        self.loop.loop.call_soon(self._settle, SETTLING_TURNS)
 
     def _settle(self, turns: int) -> None:
         if turns:

@@ -62,6 +62,18 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
         assert min(spread.values()) >= 12
 
 
+def test_a_worker_starts_while_clients_wait_already(loop: str) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        clients = [stack.enter_context(Client(listener)) for _ in range(20)]
+        for client in clients:
+            client.ask()
+        options = ("--workers", "2", "--loop", loop)
+        worker = stack.enter_context(run_worker(*options, app="hello:app", listeners=[listener]))
+        for client in clients:
+            assert client.answer()[2].endswith(f"{worker.process.pid}\n".encode())
+
+
 def test_a_stopped_worker_is_not_in_the_line(loop: str) -> None:
     with (
         listen() as listener,
