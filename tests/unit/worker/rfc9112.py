@@ -1,8 +1,8 @@
 """The requests that bytes hold, by RFC 9112: what a server may make of them at the most.
 
 Where the RFC lets a recipient be lenient (a bare LF, a folded line, white space between the words of a
-request line) so is this; where it demands an error, or where two servers could disagree on where a request
-ends, this stops. A server may refuse more, but must never see another request than these.
+request line and around them) so is this; where it demands an error, or where two servers could disagree on
+where a request ends, this stops. A server may refuse more, but must never see another request than these.
 """
 
 import re
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _GAP = rb"[ \t\x0b\x0c\r]+"
-_LINE = re.compile(rb"(%b)%b([\x21-\x7e]+)%bHTTP/(1\.[01])[ \t\x0b\x0c\r]*" % (_TOKEN, _GAP, _GAP))
+_SPACE = rb"[ \t\x0b\x0c\r]*"
+_LINE = re.compile(rb"%b(%b)%b([\x21-\x7e]+)%bHTTP/(1\.[01])%b" % (_SPACE, _TOKEN, _GAP, _GAP, _SPACE))
 _FIELD = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % _TOKEN, re.DOTALL)
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(;[^\n]*)?\r\n")
@@ -103,10 +104,11 @@ def _request(data: bytes, at: int) -> tuple[Request, int, bool]:
     hosts = values(b"host")
     if len(hosts) > 1 or (version == b"1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
         raise Broken
-    body, at = _body(data, at, version, values(b"content-length"), values(b"transfer-encoding"))
+    lengths, codings = values(b"content-length"), values(b"transfer-encoding")
+    body, at = _body(data, at, version, lengths, codings)
     options = b",".join(values(b"connection")).lower()
     upgrades = b"upgrade" in options and b"websocket" in b",".join(values(b"upgrade")).lower()
-    if upgrades and method == b"GET":
+    if upgrades and method == b"GET" and not lengths and not codings:
         raise Broken  # what follows is not HTTP, and the application answers none of it
     request = Request(method.decode(), _target(method, match[2]).decode("latin-1"), body.decode("latin-1"))
     words = [word.strip() for word in options.split(b",")]
