@@ -5,18 +5,14 @@ In svc one of 9 workers tells the 8 others; in Node's cluster the primary tells 
 uvloop). In all of them a message has arrived when the program's own function has been called with it.
 """
 
-import contextlib
 import functools
 import json
 import subprocess
-import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from tests.bench import installed, peers, proc
+from tests.bench import installed, peers, proc, redis_server
 from tests.bench.bench import Bench
 from tests.bench.curves import Curves
 from tests.bench.results import Column, Goal, Outcome, Samples
@@ -46,7 +42,7 @@ def run(bench: Bench) -> Outcome:
     """Measure all."""
     samples, curves = Samples(), Curves()
     machine = bench.stack.enter_context(installed.booted())
-    redis = bench.stack.enter_context(_redis())
+    redis = bench.stack.enter_context(redis_server.running())
     others: dict[str, Measure] = {
         NODE: lambda count, pause: _printed(
             peers.tool("node"), str(peers.APPS / "bus.js"), *_arguments(count, pause)
@@ -153,33 +149,3 @@ def _without(machine: Machine, port: int) -> float:
 
 def _pss(pids: list[int]) -> float:
     return sum(proc.pss_bytes(pid) for pid in pids) / len(pids) / MIB
-
-
-@contextlib.contextmanager
-def _redis() -> Iterator[str]:
-    """Run a Redis server; yield the path of its socket."""
-    with tempfile.TemporaryDirectory(prefix="svc-bench-") as folder:
-        path = Path(folder) / "redis"
-        options = [
-            "--port",
-            "0",
-            "--unixsocket",
-            str(path),
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--dir",
-            folder,
-        ]
-        server = subprocess.Popen([peers.tool("redis-server"), *options], stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not path.is_socket():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise peers.ServerError("redis-server did not come up")
-                time.sleep(0.01)
-            yield str(path)
-        finally:
-            server.terminate()
-            server.wait()

@@ -8,12 +8,11 @@ import contextlib
 import os
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import installed, peers, proc
+from tests.bench import installed, peers, proc, redis_server
 from tests.bench.bench import Bench
 from tests.bench.results import Column, Goal, Outcome, Samples
 from tests.machine import Machine
@@ -43,7 +42,7 @@ def run(bench: Bench) -> Outcome:
     """Measure all."""
     samples = Samples()
     machine = bench.stack.enter_context(installed.booted())
-    redis = bench.stack.enter_context(_redis())
+    redis = bench.stack.enter_context(redis_server.running())
     for number, name in bench.rounds(bench.chosen([OURS, REDIS])):
         shown = []
         for way, count in WAYS.items():
@@ -132,23 +131,3 @@ def _memory(machine: Machine, port: int, **env: str) -> float:
                 answer.read()
         pids = svc.pids()
         return sum(proc.pss_bytes(pid) for pid in pids) / len(pids) / MIB
-
-
-@contextlib.contextmanager
-def _redis() -> Iterator[str]:
-    """Run a Redis server that keeps nothing on disk; yield the path of its socket."""
-    with tempfile.TemporaryDirectory(prefix="svc-bench-") as folder:
-        path = Path(folder) / "redis"
-        options = {"port": "0", "unixsocket": str(path), "save": "", "appendonly": "no", "dir": folder}
-        argv = [word for name, value in options.items() for word in (f"--{name}", value)]
-        server = subprocess.Popen([peers.tool("redis-server"), *argv], stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not path.is_socket():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise peers.ServerError("redis-server did not come up")
-                time.sleep(0.01)
-            yield str(path)
-        finally:
-            server.terminate()
-            server.wait()

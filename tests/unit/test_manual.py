@@ -34,8 +34,8 @@ def test_each_key_is_in_both(row: Setting) -> None:
 
 
 def test_the_page_is_sound_roff(tmp_path: Path) -> None:
-    if not (groff := shutil.which("groff")):
-        pytest.skip("groff is not installed")
+    groff = shutil.which("groff")
+    assert groff, "run `make deps`, which installs it"
     page = run("man")
     assert page.startswith(".TH SVC.TOML 5")
     assert "@" not in re.sub(r"@(?=\.service|x)", "", page.replace("NAME\\fR@", ""))
