@@ -205,6 +205,8 @@ class FairLine:
 
     def _woken(self, listener: Listener) -> None:
         fd = listener.sock.fileno()
+        if self._sweeper is None:
+            return  # it still joins, and what it did now could take a listener away from that
         if fd in self._paused or fd in self._aside:
             return  # an event that was on its way when the worker left this line
         # One that stepped out in this turn takes what it was woken for, because nobody else was.
@@ -227,7 +229,7 @@ class FairLine:
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
 
     def _begin_to_settle(self) -> None:
-        if self._settling or self._sweeper is None:  # while it joins, the loop's own registration must stay
+        if self._settling:
             return
         for listener in self.listeners:
             loops.leave(self.loop.epoll, listener.sock.fileno())

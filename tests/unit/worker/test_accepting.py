@@ -62,14 +62,18 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
         assert min(spread.values()) >= 12
 
 
-def test_a_worker_starts_while_clients_wait_already(loop: str) -> None:
+@pytest.mark.parametrize("listeners", [1, 4])
+def test_a_worker_starts_while_clients_wait_already(loop: str, listeners: int) -> None:
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(listen())
-        clients = [stack.enter_context(Client(listener)) for _ in range(20)]
+        sockets = [stack.enter_context(listen()) for _ in range(listeners)]
+        clients = [stack.enter_context(Client(one)) for one in sockets for _ in range(20)]
         for client in clients:
             client.ask()
-        options = ("--workers", "2", "--loop", loop)
-        worker = stack.enter_context(run_worker(*options, app="hello:app", listeners=[listener]))
+        names = ":".join(["http", *(f"http-{number}" for number in range(1, listeners))])
+        options = ("--workers", "4", "--loop", loop)
+        worker = stack.enter_context(
+            run_worker(*options, app="hello:app", listeners=sockets, names=names, slot="0")
+        )
         for client in clients:
             assert client.answer()[2].endswith(f"{worker.process.pid}\n".encode())
 
