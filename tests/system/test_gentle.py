@@ -36,6 +36,11 @@ def test_a_worker_starts_with_a_low_priority_and_serves_with_its_own(app: App) -
     app.deploy(APPLICATION)
     app.start(workers=1)
     here = (str(gentle.STEP), "0") if Path("/proc/self/autogroup").exists() else ("none", "none")
+    # The kernel takes ten writes a second from all processes of the host: one that came too late starts anew.
+    for _ in range(20):
+        if said(app)[0] == here[0]:
+            break
+        app.systemctl("restart", "app.target")
     at_import, now, nice, threads = said(app)
     assert (at_import, nice, threads) == (here[0], "0", "2")
     # The kernel takes ten writes a second from all, so a start that took less ends a moment after READY=1.
