@@ -53,8 +53,8 @@ def run(seconds: int) -> int:
     with Machine(SERVED) as machine:
         install(machine)
         machine.checkpoint()
-        for scenario in (*scenarios.SHORT, *scenarios.LONG):
-            row = attempt(machine, scenario.__name__.replace("_", " "), scenario)
+        for name, scenario in scenarios.TABLE.items():
+            row = attempt(machine, name.replace("_", " "), scenario)
             rows += [row] if row else []
             bad += row is None
         row = attempt(machine, "reloads and kills", lambda app: steady.for_seconds(app, seconds, progress))

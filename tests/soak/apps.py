@@ -1,10 +1,13 @@
 """The applications that scenarios run: one that serves, and that has a fault where a scenario wants it."""
 
+LEAK = 200_000  # bytes, that a request of /leak leaves behind
+
 _ASGI = """
 import asyncio, os, random, signal, socket, sys, threading, time
 
 VERSION = {version!r}
 kept = []
+leaked = []
 
 
 def connections():
@@ -56,6 +59,11 @@ async def app(scope, receive, send):
                     pass
         except OSError:
             pass
+    elif path == "/leak":
+        leaked.append(b"x" * {leak})
+    elif path == "/burst":
+        while True:
+            leaked.append(b"x" * {leak})
     elif path == "/thread":
         await asyncio.to_thread(deadlock)
     if path == "/":
@@ -67,10 +75,14 @@ async def app(scope, receive, send):
 """
 
 # A thread that never ends and that the interpreter would wait for, and a request that waits for one.
-WSGI = """
+WSGI = f"""
 import os, threading
 
+leaked = []
+
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/leak":
+        leaked.append(b"x" * {LEAK})
     if environ["PATH_INFO"] == "/thread":
         lock = threading.Lock()
         lock.acquire()
@@ -83,7 +95,7 @@ def app(environ, start_response):
 
 def asgi(version: str = "1", startup: str = "pass", shutdown: str = "pass") -> str:
     """Return an application that answers after 20 ms; `startup` and `shutdown` are statements."""
-    return _ASGI.format(version=version, startup=startup, shutdown=shutdown)
+    return _ASGI.format(version=version, startup=startup, shutdown=shutdown, leak=LEAK)
 
 
 def exits_within(seconds: float) -> str:

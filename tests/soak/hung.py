@@ -1,12 +1,39 @@
 """What never ends: a thread, a start-up, a shutdown, a worker that does not listen to SIGTERM."""
 
+import time
+
 from tests.client import get
-from tests.soak import apps
+from tests.soak import apps, workers
 from tests.soak.trial import Row, Trial
+from tests.soak.workers import Kill
 from tests.system import versions
 from tests.system.conftest import App
 
 IGNORES = "asyncio.get_running_loop().call_soon(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {15}))"
+
+
+def event_loop(app: App) -> Row:
+    """An event loop hangs: the watchdog kills its worker, with a traceback in the journal; no other."""
+    app.deploy(versions.good("1"))
+    app.start(workers=2, more="[limits]\nwatchdog = 2\n")
+    before = app.pids()
+    pids = workers.on_host(app.machine, before)
+    with Trial(app) as trial:
+        trial.pass_time(0.5)
+        began = time.monotonic()
+        hung = app.request_and_leave("/hang")
+        # Who hangs accepts nothing more. One of its connections is that of the request that hung it.
+        held = [workers.connections(pid, app.port) - 1 for pid in pids]
+        slot = int(app.machine.wait_journal(r"app@(\d)\.service: Watchdog timeout", since=hung)[1])
+        app.machine.wait_journal(r"webapp\.py.*line \d+ in app", since=hung)
+        trial.wait_workers(2, replaced=[before[slot]])
+        trial.kills.append(Kill(began, time.monotonic(), held[slot]))
+        trial.pass_time(0.5)
+        after = app.pids()
+        row = trial.row("an event loop hangs", "2 workers: the watchdog killed it")
+    assert after[1 - slot] == before[1 - slot]
+    assert app.show(f"app@{slot}.service", "NRestarts") == "1"
+    return row
 
 
 def thread_of_wsgi(app: App) -> Row:

@@ -7,6 +7,11 @@ from tests.soak.trial import Row, Trial
 from tests.system.conftest import App
 
 
+def one(app: App) -> Row:
+    """SIGKILL of one worker of four."""
+    return _killed_at_once(app, 1)
+
+
 def two_at_once(app: App) -> Row:
     """SIGKILL of two workers of four at once."""
     return _killed_at_once(app, 2)
@@ -28,7 +33,8 @@ def _killed_at_once(app: App, count: int) -> Row:
         trial.wait_workers(4, replaced=before[:count])
         trial.pass_time(1)
         after = app.pids()
-        row = trial.row(f"SIGKILL of {count} of 4 workers at once", "4 workers, by themselves")
+        together = " at once" if count > 1 else ""
+        row = trial.row(f"SIGKILL of {count} of 4 workers{together}", "4 workers, by themselves")
     assert after[count:] == before[count:]
     assert app.show("app.socket", "ActiveEnterTimestampMonotonic") == opened
     return row

@@ -6,7 +6,7 @@ from tests.soak import apps, workers
 from tests.soak.trial import Row, Trial, late
 from tests.system.conftest import App
 
-STOPPED_SECONDS = 2
+STOPPED_SECONDS = 5
 LATE_SECONDS = 0.5
 
 
@@ -26,7 +26,7 @@ def overflow(app: App) -> Row:
             overflows = listen_overflows() - overflows
         finally:
             workers.go_on(pids)
-        trial.pass_time(4)
+        trial.pass_time(STOPPED_SECONDS + 2)
         answered = trial.clients.count()[0]
         trial.pass_time(1)
         assert trial.clients.count()[0] > answered

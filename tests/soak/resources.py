@@ -1,4 +1,4 @@
-"""Workers that eat what the host has: descriptors, the space of /run, memory."""
+"""Workers that eat what the host has: descriptors, the space of /run."""
 
 from tests.soak import apps
 from tests.soak.trial import Row, Trial
@@ -50,18 +50,3 @@ def run_is_full(app: App) -> Row:
         assert app.systemctl("reload", "app.target").returncode == 0
         assert not set(before) & set(app.pids())
         return trial.row("a worker fills /run", "3 workers; reloads work once there is room")
-
-
-def memory(app: App) -> Row:
-    """MemoryMax= is the worker's own: it stands in its unit, and a worker above it goes alone."""
-    app.deploy(apps.asgi())
-    app.start(workers=2, more='[service]\nMemoryMax = "128M"\nMemorySwapMax = "0"\n')
-    with Trial(app) as trial:
-        shown = app.machine.show("app@0.service", "MemoryMax", "OOMPolicy", "Restart")
-        assert shown == {"MemoryMax": str(128 << 20), "OOMPolicy": "kill", "Restart": "always"}
-        # What the kernel does to a worker at that limit.
-        before = app.pids()
-        trial.kill(before[1])
-        trial.wait_workers(2, replaced=before[1:])
-        assert app.pids()[0] == before[0]
-        return trial.row("SIGKILL of a worker, as at MemoryMax=", "2 workers, by themselves")

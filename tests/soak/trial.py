@@ -43,6 +43,7 @@ class Trial:
     """
 
     app: App
+    path: str = ""
     rate: int = RATE
     keep_alive: bool = False
     options: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Trial:
 
     def __enter__(self) -> Self:
         options = {"connections": CONNECTIONS, "rate": self.rate, "keep_alive": self.keep_alive}
-        self._clients = load(self.app.url, **(options | self.options)).__enter__()
+        self._clients = load(self.app.url + self.path, **(options | self.options)).__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:

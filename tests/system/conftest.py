@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from svc.rollout.events import Message
 from tests.client import get
 from tests.install import SERVED, install
 from tests.machine import Machine, Result
@@ -104,6 +105,20 @@ class App:
             if slot and values["ActiveState"] == "active" and values["MainPID"] != "0":
                 workers[int(slot[1])] = int(values["MainPID"])
         return [workers[slot] for slot in sorted(workers)]
+
+    def generations(self, workers: int) -> list[str | None]:
+        """What each worker was started as."""
+        found = []
+        for slot in range(workers):
+            pid = self.show(f"app@{slot}.service", "MainPID")
+            environment = self.machine.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
+            found.append(next((one[15:] for one in environment if one.startswith("SVC_GENERATION=")), None))
+        return found
+
+    def last_failure(self) -> str:
+        """The line in which a rollout said last why it failed."""
+        chosen = ("--quiet", "--output=cat", "--lines=1", f"MESSAGE_ID={Message.FAILED.value}")
+        return self.machine.run("journalctl", *chosen).stdout.strip()
 
     def get(self, path: str, port: int = 0) -> str:
         """The body of one answer; a request that fails is an AssertionError."""

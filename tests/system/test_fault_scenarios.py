@@ -2,20 +2,18 @@
 
 import pytest
 
-from tests.soak import scenarios
+from tests.soak.scenarios import BRIEF, LONG, SOAK, TABLE, Scenario
 from tests.system.conftest import App
 
+LONG_ONES = {*LONG, *SOAK.values()}
 CHOSEN = [
-    *(pytest.param(one, id=one.__name__) for one in scenarios.SHORT),
-    *(
-        pytest.param(one, id=one.__name__, marks=pytest.mark.long)
-        for one in (*scenarios.LONG, *scenarios.SOAK)
-    ),
+    pytest.param(one, id=name, marks=[pytest.mark.long] if one in LONG_ONES else [])
+    for name, one in (TABLE | BRIEF | SOAK).items()
 ]
 
 
 @pytest.mark.parametrize("scenario", CHOSEN)
-def test_a_fault_costs_what_was_in_flight_and_nothing_else(app: App, scenario: scenarios.Scenario) -> None:
+def test_a_fault_costs_what_was_in_flight_and_nothing_else(app: App, scenario: Scenario) -> None:
     row = scenario(app)
     print(row)
     assert row.good

@@ -3,21 +3,19 @@
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from tests.client import load
-from tests.system import versions
+from tests.system import replaced, versions
 from tests.system.conftest import App
+from tests.system.replaced import DRAINS, EVER, NO_RESTART, Change, changes, check, most_away, wait_replaced
 
 RELEASE = f"{versions.FOLDER}/release"  # what ends a request of /hold
 
 ASGI = """
 import asyncio, os
 from pathlib import Path
-
-kept = []
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -27,8 +25,6 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    if scope["path"] == "/leak":
-        kept.append(b"x" * 40_000)
     while scope["path"] == "/hold" and not Path("RELEASE").exists():
         await asyncio.sleep(0.05)
     body = b"worker " + os.environ["SVC_SLOT"].encode()
@@ -41,22 +37,14 @@ WSGI = """
 import os, time
 
 time.sleep(0.3)
-kept = []
 
 def app(environ, start_response):
-    if environ["PATH_INFO"] == "/leak":
-        kept.append(b"x" * 40_000)
     body = b"worker " + os.environ["SVC_SLOT"].encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
 
 APPLICATIONS = {"asgi": ASGI, "wsgi": WSGI}
-DRAINS = r"app@(\d)\.service: Changed running -> stop"
-EVER = 120.0  # seconds: nothing here takes so long
-
-# A successor that waits for RestartSec= would never come.
-NO_RESTART = '[service]\nRestartSec = "1h"\nRestartSteps = 0\n'
 
 
 @pytest.fixture(params=APPLICATIONS)
@@ -67,51 +55,9 @@ def interface(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def watched(app: App) -> Iterator[App]:
-    """An app, in a machine whose systemd logs each change of a unit.
-
-    Then journald may not know yet to which unit a process belongs that has just started: so lines are looked
-    for in the whole journal.
-    """
-    app.machine.systemctl("log-level", "debug")
-    yield app
-    app.machine.systemctl("log-level", "info")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A unit's change of its state, or its main process's exit status in `now`, as systemd logged it."""
-
-    unit: str
-    now: str
-
-
-def changes(app: App, since: str) -> list[Change]:
-    """All changes since then, in their order: they come from PID 1 alone, so there is one order."""
-    found = re.findall(
-        r"systemd\[1\]: (app\S*\.service): "
-        r"(?:Changed \S+ -> (\S+)|Main process exited, code=exited, status=(\d+))",
-        app.machine.journal(since=since),
-    )
-    return [Change(unit, state or status) for unit, state, status in found]
-
-
-def most_away(seen: list[Change]) -> int:
-    """How many slots were away at the same time, at most: from the begin of the drain to readiness."""
-    away: set[str] = set()
-    most = 0
-    for change in seen:
-        if re.fullmatch(r"app@\d+\.service", change.unit) and not change.now.isdigit():
-            if change.now == "running":
-                away.discard(change.unit)
-            else:
-                away.add(change.unit)
-            most = max(most, len(away))
-    return most
-
-
-def replaced(seen: list[Change]) -> list[str]:
-    """The units whose worker ended at a limit, in this order."""
-    return [change.unit for change in seen if change.now == "75"]
+    """An app, in a machine whose systemd logs each change of a unit."""
+    with replaced.watched(app):
+        yield app
 
 
 def start(app: App, interface: str, workers: int, more: str) -> str:
@@ -119,28 +65,6 @@ def start(app: App, interface: str, workers: int, more: str) -> str:
     app.deploy(APPLICATIONS[interface])
     app.start(workers=workers, more=more)
     return app.machine.cursor()
-
-
-def wait_replaced(app: App, workers: int, since: str, rounds: int = 2) -> None:
-    """Wait until each slot was replaced so many times, and is back."""
-    for _ in range(rounds):
-        for slot in range(workers):
-            ended = rf"app@{slot}\.service: Main process exited, code=exited, status=75"
-            app.machine.wait_journal(ended, since=since, timeout=EVER)
-        since = app.machine.cursor()
-    for slot in range(workers):
-        app.machine.wait_until(f"app@{slot}.service", "ActiveState", lambda state: state == "active", EVER)
-
-
-def check(app: App, workers: int, since: str) -> None:
-    """Judge by systemd's own account since then."""
-    seen = changes(app, since)
-    assert most_away(seen) == 1
-    assert set(replaced(seen)) == {f"app@{slot}.service" for slot in range(workers)}
-    for slot in range(workers):
-        shown = app.machine.show(f"app@{slot}.service", "NRestarts", "Result")
-        assert shown == {"NRestarts": "0", "Result": "success"}
-    assert "Failed with result" not in app.machine.journal()
 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
@@ -156,16 +80,6 @@ def test_requests(watched: App, interface: str, workers: int, keep_alive: bool) 
         r"limits\.requests: (\d+) answered; draining, to be replaced", watched.machine.journal()
     )
     assert min(map(int, said)) >= 270
-
-
-def test_memory(watched: App, interface: str) -> None:
-    since = start(watched, interface, 3, f'[limits]\nmemory = "96M"\n{NO_RESTART}')
-    with load(f"{watched.url}/leak", connections=20, keep_alive=True, rate=500) as clients:
-        wait_replaced(watched, 3, since, rounds=1)
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
-    check(watched, 3, since)
-    assert "is ignored" not in watched.machine.journal()
 
 
 def test_lifetime(watched: App, interface: str) -> None:
@@ -203,7 +117,7 @@ def test_none_replaces_itself_during_a_rollout(watched: App, interface: str, sur
         ends = [at for at, change in enumerate(rollout) if change.now == "0"]
         assert len(ends) == 3 + surge
         assert most_away(rollout) == 1
-        assert replaced(rollout[ends[0] : ends[-1]]) == []
+        assert replaced.slots(rollout[ends[0] : ends[-1]]) == []
 
 
 def rollouts(seen: list[Change]) -> list[list[Change]]:
@@ -288,10 +202,10 @@ def test_a_version_that_cannot_start_takes_one_worker_away_and_a_reload_mends_it
         )
         unit = broken[1] or broken[2]
         watched.machine.wait_until(unit, "NRestarts", lambda restarts: int(restarts) >= 3, EVER)
-        assert replaced(changes(watched, since))[-1] == unit
+        assert replaced.slots(changes(watched, since))[-1] == unit
         away = watched.machine.cursor()
         watched.machine.wait_until(unit, "NRestarts", lambda restarts: int(restarts) >= 5, EVER)
-        assert replaced(changes(watched, away)) == []
+        assert replaced.slots(changes(watched, away)) == []
         assert len(watched.pids()) == 2
         # A rollout does not wait for it: this one fails by itself.
         assert watched.systemctl("reload", "app.target", check=False).returncode != 0

@@ -4,18 +4,10 @@ import socket
 
 import pytest
 
-from svc.rollout.events import Message
 from svc.rollout.plan import surge_units
 from tests.client import get, load
 from tests.system import versions
 from tests.system.conftest import App
-
-FAILED = f"MESSAGE_ID={Message.FAILED.value}"
-
-
-def failure(app: App) -> str:
-    """The line in which the rollout said last why it failed."""
-    return app.machine.run("journalctl", "--quiet", "--output=cat", "--lines=1", FAILED).stdout.strip()
 
 
 def test_a_reload_replaces_all_workers(app: App) -> None:
@@ -52,49 +44,6 @@ def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
     assert result.requests > 1000
 
 
-@pytest.mark.parametrize("kind", versions.BROKEN)
-def test_a_broken_version_changes_nothing(app: App, kind: str) -> None:
-    app.deploy(versions.good("1"))
-    app.start(workers=3, more="[limits]\nstart = 8\n")
-    before = app.pids()
-    app.deploy(versions.BROKEN[kind])
-    with load(app.url, connections=20, keep_alive=True) as clients:
-        for unit in ("app.target", "app.service"):
-            done = app.systemctl("reload", unit, check=False)
-            assert done.returncode != 0, done.stderr
-    assert app.pids() == before
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
-    line = failure(app)
-    assert "nothing has changed" in line
-    assert versions.REASONS[kind] in line
-    # A deploy that mends it is taken.
-    app.deploy(versions.good("3"))
-    assert app.systemctl("reload", "app.target").returncode == 0
-    assert "version 3" in app.get("/")
-
-
-def test_a_canary_that_fails_changes_nothing(app: App) -> None:
-    app.deploy(versions.good("1"))
-    app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
-    before = app.pids()
-    app.deploy(versions.good("2", health=500))
-    with load(app.url, connections=20, keep_alive=True) as clients:
-        assert app.systemctl("reload", "app.target", check=False).returncode != 0
-        assert failure(app).endswith(
-            "nothing has changed: the new version did not become ready: "
-            "app: the canary /healthz was answered with 500 Internal Server Error"
-        )
-        assert app.pids() == before
-        assert "version 1" in app.get("/")
-        assert app.show("app@surge.service", "ActiveState") == "inactive"
-        app.deploy(versions.good("3"))
-        assert app.systemctl("reload", "app.target").returncode == 0
-    assert "version 3" in app.get("/")
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
-
-
 def test_only_a_version_that_no_rollout_has_proven_is_asked_the_canary(app: App) -> None:
     app.deploy(versions.good("1", health=500))
     app.start(workers=2, more='[reload]\ncanary = "/healthz"\n')
@@ -125,16 +74,6 @@ def test_a_changed_app_file_is_picked_up(app: App) -> None:
     assert "GREETING=hello" in app.show("app@0.service", "Environment")
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-
-
-def test_a_configuration_that_became_invalid_changes_nothing(app: App) -> None:
-    app.deploy(versions.good("1"))
-    app.start(workers=2)
-    before = app.pids()
-    app.configure(workers=2, more="worker = 3\n")
-    assert app.systemctl("reload", "app.target", check=False).returncode != 0
-    assert app.pids() == before
-    assert "did you mean `workers`" in failure(app)
 
 
 def test_a_new_address_is_open_before_the_old_one_closes(app: App) -> None:
@@ -203,8 +142,8 @@ def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app.configure(workers=2, port=taken.getsockname()[1])
         assert app.systemctl("reload", "app.target", check=False).returncode != 0
-        assert "nothing has changed: a new listener cannot be opened" in failure(app)
-        assert "Address already in use" in failure(app)
+        assert "nothing has changed: a new listener cannot be opened" in app.last_failure()
+        assert "Address already in use" in app.last_failure()
         assert app.pids() == before
         assert app.get("/")
     app.configure(workers=2)
@@ -276,25 +215,14 @@ def test_without_a_surge_worker_the_first_batch_meets_a_broken_version(app: App)
     app.deploy(versions.BROKEN["fails in start-up"])
     with load(app.url, connections=20, keep_alive=True) as clients:
         assert app.systemctl("reload", "app.target", check=False).returncode != 0
-        assert "0 of 3 workers run the new version, the others were not touched: app@0.service" in failure(
-            app
-        )
+        said = app.last_failure()
+        assert "0 of 3 workers run the new version, the others were not touched: app@0.service" in said
         assert app.pids() == before[1:]
         app.deploy(versions.good("2"))
         assert app.systemctl("reload", "app.target").returncode == 0
         assert len(app.pids()) == 3
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
-
-
-def generations(app: App, workers: int) -> list[str | None]:
-    """What each worker was started as."""
-    found = []
-    for slot in range(workers):
-        pid = app.show(f"app@{slot}.service", "MainPID")
-        environment = app.machine.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
-        found.append(next((one[15:] for one in environment if one.startswith("SVC_GENERATION=")), None))
-    return found
 
 
 def kill_the_rollout(app: App) -> None:
@@ -308,7 +236,7 @@ def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bo
     stamp = f"{versions.FOLDER}/REVISION"
     app.machine.write(stamp, "1")
     app.start(workers=4, more=f'[reload]\nstamp = "{stamp}"\n' if stamped else "")
-    assert generations(app, 4) == ["0"] * 4
+    assert app.generations(4) == ["0"] * 4
     old = app.pids()
     with load(app.url, connections=20, keep_alive=True) as clients:
         app.deploy(versions.good("2", startup_seconds=0.5))
@@ -324,33 +252,11 @@ def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bo
         assert not set(old) & set(after)
         assert (set(half[:2]) <= set(after)) == stamped
         number = "1" if stamped else "2"
-        assert [str(one).partition("-")[0] for one in generations(app, 4)] == [number] * 4
+        assert [str(one).partition("-")[0] for one in app.generations(4)] == [number] * 4
         # One that came to its end is no reason to leave anybody alone.
         assert app.systemctl("reload", "app.target").returncode == 0
         assert not set(after) & set(app.pids())
     assert "version 2" in app.get("/")
     assert app.show("app@surge.service", "ActiveState") == "inactive"
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
-
-
-@pytest.mark.parametrize("first", ["good", "broken"])
-def test_reloads_that_are_asked_for_during_one_run_once_more_with_the_newest(app: App, first: str) -> None:
-    app.deploy(versions.good("1"))
-    app.start(workers=2, more="[limits]\nstart = 2\n")
-    with load(app.url, connections=20, keep_alive=True) as clients:
-        app.deploy(
-            versions.good("2", startup_seconds=1) if first == "good" else versions.BROKEN["hangs in start-up"]
-        )
-        reloads = [app.machine.popen("systemctl", "reload", "app.target")]
-        app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "activating")
-        app.deploy(versions.good("3"))
-        reloads += [app.machine.popen("systemctl", "reload", unit) for unit in ("app.target", "app.service")]
-        assert [reload.wait() for reload in reloads] == [0, 0, 0]
-    assert "version 3" in app.get("/")
-    assert generations(app, 2) == ["2", "2"]
-    said = app.machine.journal("app.service", output="cat").splitlines()
-    begun = [line for line in said if line.startswith("rolling out ")]
-    assert begun == ["rolling out generation 1", "rolling out generation 2"]
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
