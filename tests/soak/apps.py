@@ -64,6 +64,8 @@ async def app(scope, receive, send):
     elif path == "/burst":
         while True:
             leaked.append(b"x" * {leak})
+    elif path == "/hang":
+        time.sleep(300)
     elif path == "/thread":
         await asyncio.to_thread(deadlock)
     if path == "/":

@@ -121,7 +121,7 @@ def broken(app: App, kind: str) -> Row:
         assert app.systemctl("reload", "app.target").returncode == 0
         assert not set(before) & set(app.pids())
         assert "version 3" in app.get("/")
-        return trial.row(f"a deploy: {kind}", "the 2 old workers; new ones once mended")
+        return trial.row(f"a broken deploy: {kind}", "the 2 old workers; new ones once mended")
 
 
 def only_the_third_slot(app: App) -> Row:
@@ -145,7 +145,7 @@ def only_the_third_slot(app: App) -> Row:
         assert app.systemctl("reload", "app.target").returncode == 0
         after = app.pids()
         row = trial.row(
-            "a deploy: only the third slot of 4 fails",
+            "a broken deploy: only the third slot of 4 fails",
             "2 new and 1 old worker; 4 new ones by the next reload",
         )
     assert after[:2] == half[:2]

@@ -14,7 +14,7 @@ IGNORES = "asyncio.get_running_loop().call_soon(lambda: signal.pthread_sigmask(s
 
 def event_loop(app: App) -> Row:
     """An event loop hangs: the watchdog kills its worker, with a traceback in the journal; no other."""
-    app.deploy(versions.good("1"))
+    app.deploy(apps.asgi())
     app.start(workers=2, more="[limits]\nwatchdog = 2\n")
     before = app.pids()
     pids = workers.on_host(app.machine, before)

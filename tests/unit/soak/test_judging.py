@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import readme
-from tests.soak import results, workers
+from tests.soak import results, scenarios, workers
 from tests.soak.census import SPARE_BYTES, Census
 from tests.soak.trial import Row
 
@@ -56,6 +56,11 @@ def test_a_readme_without_the_place_is_an_error(tmp_path: Path) -> None:
     file.write_text("nothing\n", "utf-8")
     with pytest.raises(readme.NoPlaceError, match="<!-- faults -->"):
         results.update(RESULTS, file)
+
+
+def test_what_make_test_leaves_out_is_in_the_table() -> None:
+    assert set(scenarios.TABLE.values()) >= scenarios.LONG
+    assert not scenarios.TABLE.keys() & (scenarios.BRIEF | scenarios.SOAK).keys()
 
 
 def test_what_grew_is_a_leak() -> None:
