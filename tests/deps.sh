@@ -36,6 +36,7 @@ missing_packages() {
 	cc gcc
 	groff groff-base
 	redis-server redis-server
+	openssl openssl
 	END
     test -f /usr/include/stdio.h || echo libc6-dev # what gcc only recommends
     if test "$WANTED" = test; then

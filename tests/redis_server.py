@@ -1,22 +1,54 @@
-"""A Redis or Valkey server of a test's own, in a folder of its own, that can go away and come back."""
+"""A Redis or Valkey server of a test's own, in a folder of its own, that can go away and come back.
 
+SVC_TEST_REDIS_SERVER=/PATH names its program; without it that is redis-server, else valkey-server.
+"""
+
+import os
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.certificates import Authority, Certificate
+
+PROGRAM = "SVC_TEST_REDIS_SERVER"
 _NAMES = ("redis-server", "valkey-server")
 
 
-class RedisServer:
-    """A server on the unix socket `folder`/redis, or on a port of 127.0.0.1. Use it as a context manager."""
+@dataclass(frozen=True)
+class Tls:
+    """What a server shows to its clients, and whether it wants a certificate of theirs too."""
 
-    def __init__(self, folder: Path, *, port: int = 0, password: str = "") -> None:
+    authority: Authority
+    own: Certificate
+    of_clients: bool = False
+
+    def options(self) -> list[str]:
+        """Return the server's."""
+        return [
+            "--tls-cert-file", str(self.own.certificate), "--tls-key-file", str(self.own.key),
+            "--tls-ca-cert-file", str(self.authority.certificate),
+            "--tls-auth-clients", "yes" if self.of_clients else "no",
+        ]  # fmt: skip
+
+
+class RedisServer:
+    """A server on the unix socket `folder`/redis, or on a port of 127.0.0.1, with or without TLS.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0, password: str = "", tls: Tls | None = None) -> None:
         self.socket = folder / "redis"
         self.url = f"redis://127.0.0.1:{port}" if port else f"unix://{self.socket}"
+        listener = ["--port", str(port)]
+        if tls is not None:
+            self.url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={tls.authority.certificate}"
+            listener = ["--port", "0", "--tls-port", str(port), *tls.options()]
         self._command = [
-            _program(), "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
+            _program(), *listener, "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
             "--unixsocketperm", "777", "--dir", str(folder), "--save", "", "--appendonly", "no",
             *(["--requirepass", password] if password else []),
         ]  # fmt: skip
@@ -61,6 +93,8 @@ class RedisServer:
 
 
 def _program() -> str:
+    if chosen := os.environ.get(PROGRAM):
+        return chosen
     for name in _NAMES:
         if found := shutil.which(name, path="/usr/local/bin:/usr/bin:/usr/sbin:/bin"):
             return found

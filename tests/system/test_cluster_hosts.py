@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.ports import free_port
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, Tls
 from tests.system.conftest import App
 from tests.unit.cluster.hosts import Worker, again, until
 
 PASSWORD = "correct horse"
+AUTHORITY = "/etc/app/authority.pem"
 MESSAGES = 60
 
 TALKER = """
@@ -46,8 +48,17 @@ async def app(scope, receive, send):
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path, port=free_port(), password=PASSWORD) as server:
+def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Tls | None:
+    """Nothing, except in a test that asks for it."""
+    if not getattr(request, "param", False):
+        return None
+    authority = Authority(tmp_path / "tls")
+    return Tls(authority, authority.certify("server", "IP:127.0.0.1"))
+
+
+@pytest.fixture
+def redis(tmp_path: Path, tls: Tls | None) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path, port=free_port(), password=PASSWORD, tls=tls) as server:
         yield server
 
 
@@ -62,12 +73,16 @@ def elsewhere(redis: RedisServer, tmp_path: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture
-def here(app: App, redis: RedisServer) -> App:
+def here(app: App, redis: RedisServer, tls: Tls | None) -> App:
     """Two workers, who have the password as a credential; their host begins anew."""
     app.machine.run("rm", "-rf", "/run/private/svc/app/relay", "/run/svc/app/relay")
     app.machine.write("/etc/app/password", f"{PASSWORD}\n", mode=0o600)
     app.deploy(TALKER)
-    cluster = f'[cluster]\nurl = "{redis.url}"\n[credentials]\ncluster-password = "/etc/app/password"\n'
+    url = redis.url
+    if tls is not None:
+        url = url.replace(str(tls.authority.certificate), AUTHORITY)
+        app.machine.write(AUTHORITY, tls.authority.certificate.read_text())
+    cluster = f'[cluster]\nurl = "{url}"\n[credentials]\ncluster-password = "/etc/app/password"\n'
     app.start(workers=2, more=cluster)
     return app
 
@@ -77,6 +92,7 @@ def got(app: App, slot: int) -> list[str]:
     return re.findall(rf"got (\d+) by {slot} from None", app.machine.journal(output="cat"))
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"], indirect=True)
 def test_hosts_share_cache_and_broadcasts_and_the_password_stays_secret(here: App, elsewhere: Worker) -> None:
     assert here.get("/set") == "set"
     assert elsewhere.do("get") == "done get of the app"

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from svc.cluster.errors import ServerAway, ServerRefused
+from svc.cluster.hosts.away import why
 from svc.cluster.hosts.keeper import Keeper
 
 T = TypeVar("T")
@@ -41,11 +42,14 @@ class Server:
     def connect(self, timeout: float) -> Any:
         """Return a client whose answers may take `timeout` seconds."""
         # Older versions (4.3) do not know this for a unix socket, where socket_timeout is in force at once.
-        connecting = {} if self.url.startswith("unix:") else {"socket_connect_timeout": TIMEOUT}
+        options: dict[str, Any] = {} if self.url.startswith("unix:") else {"socket_connect_timeout": TIMEOUT}
+        if self.url.startswith("rediss:"):
+            # Older versions (4.3) take the certificate of any host unless they are told to look.
+            options["ssl_check_hostname"] = True
         return redis.Redis.from_url(
             self.url,
             password=self._password,
-            **connecting,
+            **options,
             socket_timeout=timeout,
             # What was sent may have been done: to send it again could count twice.
             retry=Retry(NoBackoff(), 0),
@@ -84,9 +88,10 @@ class Server:
 
     def lost(self, error: Exception) -> ServerAway:
         """Note that the server is away, and return what to raise."""
+        told = why(error, self.url)
         if not self._away:
-            _log.warning("The server at %s is away: %s", self.url, error)
-        self._away = f"the server at {self.url} ([cluster] url) does not answer: {error}"
+            _log.warning("The server at %s %s", self.url, told)
+        self._note(told)
         self.keeper.wake()
         return ServerAway(self._away)
 
@@ -95,11 +100,14 @@ class Server:
         try:
             self.client.ping()
         except redis.RedisError as error:
-            self._away = f"the server at {self.url} ([cluster] url) does not answer: {error}"
+            self._note(why(error, self.url))
         else:
             self.returns += 1
             self._away = ""
             _log.warning("The server at %s is back.", self.url)
+
+    def _note(self, told: str) -> None:
+        self._away = f"the server at {self.url} ([cluster] url) {told}"
 
     def close(self) -> None:
         """Let go of all connections, and of all leases."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from svc.cluster.hosts.server import Server
@@ -23,8 +24,10 @@ def back(server: Server) -> None:
 class Worker:
     """A process of `hosts_worker.py`: a worker of the host that `folder` stands for."""
 
-    def __init__(self, folder: Path, slot: int, slots: int, url: str, **environ: str) -> None:
-        command = [sys.executable, "-B", str(Path(__file__).with_name("hosts_worker.py"))]
+    def __init__(
+        self, folder: Path, slot: int, slots: int, url: str, python: str = sys.executable, **environ: str
+    ) -> None:
+        command = [python, "-B", str(Path(__file__).with_name("hosts_worker.py"))]
         self.process = subprocess.Popen(
             [*command, str(folder / "svc" / "app"), str(slot), str(slots)],
             stdin=subprocess.PIPE,
@@ -120,3 +123,13 @@ def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def relayed(tmp_path: Path) -> None:
+    """Return when both hosts, a and b, take what the other sends."""
+    for host in ("a", "b"):
+        until(partial(_noted, tmp_path / host / "svc" / "app" / "relay"))
+
+
+def _noted(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0

@@ -3,13 +3,12 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.unit.cluster.hosts import Worker, again, first_line, until, who_says
+from tests.unit.cluster.hosts import Worker, again, first_line, relayed, who_says
 
 Start = Callable[..., list[Worker]]
 
@@ -130,16 +129,6 @@ def test_where_asked_each_host_has_its_own_cache_while_the_server_is_away(
     assert a0.do("set of a") == "done set"
     assert a1.do("get") == "done get of a"
     assert b0.do("get") == "done get None"
-
-
-def relayed(tmp_path: Path) -> None:
-    """Return when both hosts take what the other sends."""
-    for host in ("a", "b"):
-        until(partial(noted, tmp_path / host / "svc" / "app" / "relay"))
-
-
-def noted(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
 
 
 def test_a_broadcast_reaches_all_workers_of_all_hosts_once_and_in_order(start: Start, tmp_path: Path) -> None:

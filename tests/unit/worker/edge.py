@@ -30,8 +30,9 @@ class Outcome:
 class Edge:
     """A running worker with tests/apps/edge_app.py, whose journal is read all the time."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, websockets: bool) -> None:
         self.worker = worker
+        self._websockets = websockets
         self.control = worker.client()
         self.journal = b""
         self._reader = threading.Thread(target=self._read)
@@ -46,9 +47,13 @@ class Edge:
         """What the application says, in JSON."""
         return json.loads(self.control.get(path)[2])
 
+    def read(self, data: bytes) -> rfc9112.Reading:
+        """What the RFC lets this worker make of `data`."""
+        return rfc9112.read(data, websockets=self._websockets)
+
     def send(self, *pieces: bytes) -> Outcome:
         """Send `pieces`, wait for as many answers as the RFC allows, and for the end of the connection."""
-        expected = rfc9112.read(b"".join(pieces)).requests
+        expected = self.read(b"".join(pieces)).requests
         statuses: list[int] = []
         with self.worker.client() as client:
             port = client.sock.getsockname()[1]
@@ -104,7 +109,7 @@ def edge(variant: Variant, folder: Path, app: str = "app", arguments: Sequence[s
         python=variant.python,
         path=[hide(folder, variant.missing)],
     ) as worker:
-        running = Edge(worker)
+        running = Edge(worker, websockets=app != "wsgi")
         try:
             yield running
         except BaseException:

@@ -3,6 +3,9 @@
 Where the RFC lets a recipient be lenient (a bare LF, a folded line, white space between the words of a
 request line and around them) so is this; where it demands an error, or where two servers could disagree on
 where a request ends, this stops. A server may refuse more, but must never see another request than these.
+
+One that has no WebSockets may leave a wish for them aside (RFC 9110, section 7.8): then that is a request
+like any other, and what follows is HTTP.
 """
 
 import re
@@ -43,14 +46,14 @@ class Incomplete(Exception):
     """More is to come."""
 
 
-def read(data: bytes) -> Reading:
-    """All the requests in `data`."""
+def read(data: bytes, *, websockets: bool = True) -> Reading:
+    """All the requests in `data`, to a server that has WebSockets or has none."""
     reading, at = Reading(), 0
     try:
         while True:
             while data[at : at + 2] == b"\r\n" or data[at : at + 1] == b"\n":
                 at += 1 if data[at : at + 1] == b"\n" else 2
-            request, at, last = _request(data, at)
+            request, at, last = _request(data, at, websockets)
             reading.requests.append(request)
             if last:
                 reading.end = "closed"
@@ -90,7 +93,7 @@ def _fields(data: bytes, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
     return found, at
 
 
-def _request(data: bytes, at: int) -> tuple[Request, int, bool]:
+def _request(data: bytes, at: int, websockets: bool) -> tuple[Request, int, bool]:
     line, at = _line(data, at)
     match = _LINE.fullmatch(line)
     if match is None:
@@ -108,7 +111,7 @@ def _request(data: bytes, at: int) -> tuple[Request, int, bool]:
     body, at = _body(data, at, version, lengths, codings)
     options = b",".join(values(b"connection")).lower()
     upgrades = b"upgrade" in options and b"websocket" in b",".join(values(b"upgrade")).lower()
-    if upgrades and method == b"GET" and not lengths and not codings:
+    if websockets and upgrades and method == b"GET" and not lengths and not codings:
         raise Broken  # what follows is not HTTP, and the application answers none of it
     request = Request(method.decode(), _target(method, match[2]).decode("latin-1"), body.decode("latin-1"))
     words = [word.strip() for word in options.split(b",")]

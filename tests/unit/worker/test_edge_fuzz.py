@@ -94,7 +94,7 @@ def _in_pieces(chance: random.Random, data: bytes) -> list[bytes]:
 def _compare(worker: Edge, pieces: list[bytes], *, paths: bool) -> None:
     """What came through is what the RFC reads: all of it, or the first part and then a refusal."""
     data = b"".join(pieces)
-    reading = rfc9112.read(data)
+    reading = worker.read(data)
     outcome = worker.send(*pieces)
     allowed, seen = reading.requests, list(outcome.seen)
     if not paths:  # WSGI has them decoded
