@@ -6,6 +6,7 @@ exclude each other, and nothing is left behind by a crash.
 
 import errno
 import fcntl
+import functools
 import os
 import struct
 
@@ -49,5 +50,6 @@ def is_locked(fd: int, start: int, length: int = 1) -> bool:
     return kind != fcntl.F_UNLCK
 
 
+@functools.lru_cache  # the same few bytes again and again, twice for each value that the cache takes
 def _flock(kind: int, start: int, length: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)

@@ -58,15 +58,19 @@ def value_of(record: bytes) -> bytes:
 
 def put(txn: "Writing", key: bytes, value: bytes, end: float) -> None:
     """Store an entry as the one that was set last."""
-    drop(txn, key)
     if end < NEVER:
+        drop(txn, key)
         return
     with txn.cursor() as cursor:
-        number = 0
-        if cursor.last() and cursor.key()[:1] == ORDER:
-            number = int.from_bytes(cursor.key()[1:], "big") + 1
-    txn.put(ORDER + number.to_bytes(8, "big"), key, append=True)
-    txn.put(key, HEAD.pack(end, number) + value)
+        newest = cursor.key() if cursor.last() and cursor.key().startswith(ORDER) else b""
+    record = txn.get(key)
+    place = b"" if record is None else ORDER + record[_NUMBER]
+    if not place or place != newest:
+        if place:
+            txn.delete(place)
+        place = ORDER + (int.from_bytes(newest[1:], "big") + 1 if newest else 0).to_bytes(8, "big")
+        txn.put(place, key, append=True)
+    txn.put(key, HEAD.pack(end, 0)[:8] + place[1:] + value)
 
 
 def drop(txn: "Writing", key: bytes) -> None:

@@ -59,7 +59,7 @@ class Environment:
             self._writing = WriteLock(folder)
         except OSError as error:
             raise self._unusable(error) from error
-        with self._writing.held():
+        with self._writing:
             self._opened()
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Environment:
                     return txn.get(key)
                 finally:
                     txn.abort()
-        with self._writing.held():
+        with self._writing:
             self._learn_size()
         return self.get(key)
 
@@ -103,7 +103,7 @@ class Environment:
         count, patience = 0, time.monotonic() + PATIENCE
         while True:
             try:
-                with self._writing.held(), self._begin() as txn:
+                with self._writing, self._begin() as txn:
                     return work(txn)
             except _FULL as error:
                 self._make_room(count, patience, error)
@@ -199,7 +199,7 @@ class Environment:
 
         Raises CacheError when all that does not help.
         """
-        with self._writing.held():
+        with self._writing:
             if self._opened().reader_check():
                 return
             reader = self._old_reader()
