@@ -19,6 +19,10 @@ Respond = Callable[[Any, int, Iterable[tuple[bytes, bytes]], bytes], bool]
 COPIED = 65536  # bytes; a longer body is not copied behind its head
 LINES = 1024  # lines of heads that are remembered
 MEANINGFUL = {b"content-length", b"transfer-encoding", b"connection"}
+CLOSE = (b"connection", b"close")
+# What a header may mean that says no length; NOT_OURS leaves the answer to uvicorn.
+PLAIN, CLOSES, NOT_OURS = -1, -2, -3
+LONGEST_LENGTH = 18  # digits
 NEEDED = ("HEADER_RE", "HEADER_VALUE_RE", "STATUS_LINE", "RequestResponseCycle")
 
 
@@ -106,6 +110,31 @@ def _observed(running: Coroutine[Any, Any, Any], joined: _Joined) -> Generator[A
             step, value = running.throw, error
 
 
+class _Lines(dict[tuple[bytes, bytes], tuple[bytes, int]]):
+    """Of each header the line that is written, and what it means: a length, or one of the constants above."""
+
+    def __init__(self, bad_name: Callable[[bytes], object], bad_value: Callable[[bytes], object]) -> None:
+        super().__init__()
+        self._bad_name = bad_name
+        self._bad_value = bad_value
+
+    def __missing__(self, header: tuple[bytes, bytes]) -> tuple[bytes, int]:
+        name, value = header
+        lower = name.lower()
+        if self._bad_name(name) or self._bad_value(value):
+            meaning = NOT_OURS
+        elif lower not in MEANINGFUL:
+            meaning = PLAIN
+        elif lower == b"content-length" and value.isdigit() and len(value) <= LONGEST_LENGTH:
+            meaning = int(value)
+        else:
+            meaning = CLOSES if (lower, value) == CLOSE else NOT_OURS
+        if len(self) >= LINES:
+            self.clear()
+        line = self[header] = b"".join((lower, b": ", value, b"\r\n")), meaning
+        return line
+
+
 def responder(protocol_class: Any) -> Respond | None:
     """A whole answer in one step, as uvicorn's protocol on httptools would write it in two.
 
@@ -114,21 +143,10 @@ def responder(protocol_class: Any) -> Respond | None:
     module = sys.modules[protocol_class.__module__]
     if not hasattr(protocol_class, "on_message_begin") or not all(hasattr(module, name) for name in NEEDED):
         return None
-    bad_name, bad_value = module.HEADER_RE.search, module.HEADER_VALUE_RE.search
+    lines_of = _Lines(module.HEADER_RE.search, module.HEADER_VALUE_RE.search)
     status_lines: dict[int, bytes] = module.STATUS_LINE
-    known: dict[Any, bytes] = {}
-    close = getattr(module, "CLOSE_HEADER", None)  # an older uvicorn looks for it in the request only now
-
-    def line_of(header: tuple[bytes, bytes]) -> bytes | None:
-        """A header as it is written. None for those that mean something, and for those to be refused."""
-        name, value = header
-        lower = name.lower()
-        if lower in MEANINGFUL or bad_name(name) or bad_value(value):
-            return None
-        if len(known) >= LINES:
-            known.clear()
-        line = known[header] = b"".join((lower, b": ", value, b"\r\n"))
-        return line
+    # An older uvicorn looks for it in the request only now.
+    asks_to_close = getattr(module, "CLOSE_HEADER", None)
 
     def respond(cycle: Any, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Answer, and True; or False, and nothing was done, when it has to be done in uvicorn's own way."""
@@ -138,25 +156,23 @@ def responder(protocol_class: Any) -> Respond | None:
             or cycle.access_log
             or type(body) is not bytes
             or len(body) > COPIED
-            or (close is not None and close in cycle.scope["headers"])
+            or (asks_to_close is not None and asks_to_close in cycle.scope["headers"])
         ):
             return False
         length, closes = -1, False
         lines = [status_lines[status]]
         for header in map(tuple, (*cycle.default_headers, *headers)):
             try:
-                line = known.get(header) or line_of(header)
+                line, meaning = lines_of[header]
             except TypeError:
                 return False  # uvicorn takes more than bytes
-            if line is None:
-                name, value = header[0].lower(), header[1]
-                if name == b"content-length" and length < 0 and value.isdigit():
-                    length = int(value)
-                elif name == b"connection" and value == b"close" and not closes:
+            if meaning != PLAIN:
+                if meaning == NOT_OURS or (closes if meaning == CLOSES else length >= 0):
+                    return False
+                if meaning == CLOSES:
                     closes = True
                 else:
-                    return False
-                line = b"".join((name, b": ", value, b"\r\n"))
+                    length = meaning
             lines.append(line)
         if cycle.scope["method"] == "HEAD":
             body = b""

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from svc.worker.accept import FairLine
+from svc.worker.answering import CLOSE
 from svc.worker.helping import number_of
 from svc.worker.listeners import Listener
 from svc.worker.middleware import Asgi
 from svc.worker.presence import Presence
 from svc.worker.steering import place_of
-from svc.worker.uvicorn_seam import CLOSE
 
 
 def home_of(listener: Listener, workers: int) -> str:

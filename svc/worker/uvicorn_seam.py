@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import Any
 
 from svc.worker import middleware, pipelines
-from svc.worker.answering import answering, responder
+from svc.worker.answering import CLOSE, answering, responder
 from svc.worker.edge.strict import HEADERS, strict
 from svc.worker.greeting import greeting
 from svc.worker.inline import inline
@@ -24,7 +24,6 @@ from svc.worker.wsgi import WsgiApplication
 # Longer than the 60 s for which nginx and others keep idle connections to a server: the side that
 # closes first loses requests, and that must not be us.
 KEEP_ALIVE_SECONDS = 75
-CLOSE = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from svc.worker.answering import CLOSE
 from svc.worker.cookie.head import header, named_by
 from svc.worker.middleware import Asgi
-from svc.worker.uvicorn_seam import CLOSE
 
 _STARTS = ("http.response.start", "websocket.accept")
 
