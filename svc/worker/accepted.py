@@ -10,11 +10,10 @@ from typing import Any
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Any]:
-    """A connection, which does not block, and its client's address. Raises OSError."""
+    """A connection and its client's address. It blocks until an event loop has it. Raises OSError."""
     fd, client = listener._accept()  # type: ignore[attr-defined] # as socket.accept() does
     family = super(socket.socket, listener).family
     connection: socket.socket = _class_of(family)(family, socket.SOCK_STREAM, listener.proto, fd)
-    connection.setblocking(False)
     return connection, client
 
 

@@ -35,7 +35,7 @@ class Adopter:
         return len(self._pending)
 
     def adopt(self, connection: socket.socket) -> None:
-        """Take over `connection`, which does not block. Both loops set TCP_NODELAY on it."""
+        """Take over `connection`. Both loops set O_NONBLOCK and TCP_NODELAY on it."""
         self._connect(connection, self.http.make_protocol)
 
     def adopt_idle(self, connection: socket.socket) -> None:

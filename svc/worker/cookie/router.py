@@ -73,6 +73,7 @@ class Router:
 
     def take(self, connection: socket.socket) -> None:
         """Route a connection that was just accepted."""
+        connection.setblocking(False)
         self._look(connection, self.loop.time() + HEAD_SECONDS, AGAIN_SECONDS)
 
     def close_silent(self, before: float, most: int) -> None:
