@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tests.bench import facts, loadgen, peers, plots, readme, report, results
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, NobodyError
 from tests.nspawn import MachineError
 
 PARTS = (
@@ -50,7 +50,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
-    except (peers.ServerError, loadgen.LoadError, MachineError, readme.NoPlaceError) as error:
+    except (NobodyError, peers.ServerError, loadgen.LoadError, MachineError, readme.NoPlaceError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:

@@ -12,6 +12,10 @@ PORTS = range(18400, 18600)
 T = TypeVar("T")
 
 
+class NobodyError(Exception):
+    """No server of a part has one of the names that were asked for."""
+
+
 @dataclass
 class Bench:
     """One run of one part."""
@@ -28,8 +32,13 @@ class Bench:
         return next(self._ports)
 
     def chosen(self, names: Sequence[str]) -> list[str]:
-        """Those of `names` that ONLY= lets through, in their order."""
-        return [name for name in names if not self.only or name in self.only]
+        """Those of `names` that ONLY= lets through, in their order. Raises NobodyError."""
+        found = [name for name in names if not self.only or name in self.only]
+        if not found:
+            raise NobodyError(
+                f"ONLY={';'.join(self.only)}: the servers of {self.part} are {'; '.join(names)}"
+            )
+        return found
 
     def rounds(self, contestants: Sequence[T]) -> Iterator[tuple[int, T]]:
         """Everybody once, then everybody again …: what disturbs the machine disturbs all alike."""

@@ -41,28 +41,35 @@ def section(results: Sequence[Result]) -> str:
         return "Not measured yet: `make bench`."
     goals = [goal for result in results for goal in result.outcome.goals]
     reached = sum(goal.reached for goal in goals)
+    newest = max(results, key=lambda result: result.date)
+    least = min(result.runs for result in results)
     parts = [
-        f"Written by `make bench`, from [tests/bench/results](tests/bench/results). {conditions(results)}",
+        "Written by `make bench`, from [tests/bench/results](tests/bench/results). Medians of "
+        f"{least} or more interleaved runs, lowest and highest in brackets; failures are those of all runs "
+        f"together. Where a part does not say otherwise: {conditions(newest)}. Absolute figures are the "
+        "machine's, ratios carry over.",
         f"Of {len(goals)} limits that svc set itself, {reached} are reached; what is not says so below.",
     ]
-    return "\n\n".join([*parts, *(_part(result) for result in results)])
+    return "\n\n".join([*parts, *(_part(result, newest) for result in results)])
 
 
-def conditions(results: Sequence[Result]) -> str:
-    """On what, with what, and how often it was measured."""
-    last = max(results, key=lambda result: result.date)
-    machine = last.machine
-    least = min(result.runs for result in results)
-    versions = ", ".join(f"{name} {version}" for name, version in last.versions.items())
-    return (
-        f"Medians of {least} or more interleaved runs, lowest and highest in brackets; failures are those "
-        f"of all runs together. {machine['CPUs']} CPUs ({machine['CPU']}), Linux {machine['kernel']}, "
-        f"{last.date}: {versions}. Absolute figures are this machine's, ratios carry over."
-    )
+def machine(result: Result) -> str:
+    """On what it was measured."""
+    found = result.machine
+    return f"{found['CPUs']} CPUs ({found['CPU']}), Linux {found['kernel']}"
 
 
-def _part(result: Result) -> str:
-    parts = [f"### {result.title}", *(markdown_table(table) for table in result.outcome.tables)]
+def conditions(result: Result) -> str:
+    """On what, when and with what it was measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return f"{machine(result)}, {result.date}, {versions}"
+
+
+def _part(result: Result, newest: Result) -> str:
+    parts = [f"### {result.title}"]
+    if machine(result) != machine(newest):
+        parts.append(f"On {machine(result)}, {result.date}.")
+    parts += [markdown_table(table) for table in result.outcome.tables]
     if result.outcome.curves:
         parts.append(f"```\n{textplot.plot(result.outcome.curves)}\n```")
         parts.append(f"![{result.title}](tests/bench/results/{result.part}.png)")

@@ -1,6 +1,7 @@
 """Figures, goals and their texts: a limit that is not reached must never look as if it were."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import readme, report, textplot
+from tests.bench.bench import Bench, NobodyError
 from tests.bench.results import Column, Curve, Figure, Goal, Outcome, Result, Samples, read, write
 
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=9)
@@ -77,6 +79,21 @@ def test_the_readme_gets_its_section_and_keeps_the_rest(tmp_path: Path) -> None:
     assert "| svc: a thing | 2.00 | ≤ 1 | **not reached** |" in text
     readme.update([result(goal((2.0,)), goal((0.5,)))], file)
     assert file.read_text("utf-8") == text
+
+
+def test_a_part_that_was_measured_elsewhere_says_so() -> None:
+    here, before = result(), result()
+    there = replace(before, machine={**before.machine, "CPU": "another"}, date="2025-12-31 00:00 UTC")
+    text = readme.section([here, there])
+    assert "does not say otherwise: 2 CPUs (a processor), Linux 6.1, 2026-01-01 00:00 UTC, svc 1" in text
+    assert text.count("On 2 CPUs (another), Linux 6.1, 2025-12-31 00:00 UTC.") == 1
+    assert "On 2 CPUs (a processor)" not in text
+
+
+def test_a_server_that_no_part_knows_is_refused() -> None:
+    assert Bench("part", 1, ("b",)).chosen(["a", "b"]) == ["b"]
+    with pytest.raises(NobodyError, match="ONLY=c: the servers of part are a; b"):
+        Bench("part", 1, ("c",)).chosen(["a", "b"])
 
 
 def test_a_readme_without_a_place_is_refused(tmp_path: Path) -> None:
