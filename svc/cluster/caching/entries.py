@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Debian 12's lmdb has no types, and no generic Transaction: only the checker sees these.
     Writing = lmdb.Transaction[bytes]
 
-HEAD = struct.Struct(">dQ")
+END = struct.Struct(">d")
 ORDER = b"\xff"
 NOTHING = b"\xfe"
 """No key either: what is set for a moment to have a transaction at all."""
@@ -28,6 +28,7 @@ GONE = -1.0
 """Expiries of an entry that stays, and of one that is not to be stored at all."""
 
 _NUMBER = slice(8, 16)
+_VALUE = slice(16, None)
 
 
 def expiry(ttl: float | None, now: float) -> float:
@@ -47,13 +48,13 @@ def live(txn: "Writing", key: bytes, now: float) -> bytes | None:
 
 def end_of(record: bytes) -> float:
     """The expiry of a record."""
-    end: float = HEAD.unpack_from(record)[0]
+    end: float = END.unpack_from(record)[0]
     return end
 
 
 def value_of(record: bytes) -> bytes:
     """The value in a record."""
-    return record[HEAD.size :]
+    return record[_VALUE]
 
 
 def put(txn: "Writing", key: bytes, value: bytes, end: float) -> None:
@@ -70,7 +71,7 @@ def put(txn: "Writing", key: bytes, value: bytes, end: float) -> None:
             txn.delete(place)
         place = ORDER + (int.from_bytes(newest[1:], "big") + 1 if newest else 0).to_bytes(8, "big")
         txn.put(place, key, append=True)
-    txn.put(key, HEAD.pack(end, 0)[:8] + place[1:] + value)
+    txn.put(key, END.pack(end) + place[1:] + value)
 
 
 def drop(txn: "Writing", key: bytes) -> None:
