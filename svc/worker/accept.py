@@ -82,6 +82,7 @@ class FairLine:
     _out: bool = False
     _aside: set[int] = field(default_factory=set)
     _settling: bool = False  # a request is about to begin, and another must not wait behind it
+    _afterwards: Callable[[], object] | None = None  # what waits for that
     _sweeper: asyncio.TimerHandle | None = None
     _paused: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _last: float = -math.inf
@@ -175,15 +176,20 @@ class FairLine:
             if self._accept(listener) is not None:
                 return
 
+    def when_settled(self, call: Callable[[], object]) -> None:
+        """Call at once, or when the request that came last has had its turn: before the worker is in line
+        again, so that it is not put off from one connection to the next.
+        """
+        if self._settling:
+            self._afterwards = call
+        else:
+            call()
+
     def take_one(self, listeners: Sequence[Listener]) -> Listener | None:
         """Take one connection from the first of `listeners` that has one, and say from which."""
-        waiting = _with_connections(listeners) if not self._out and not self._settling else []
+        waiting = _with_connections(listeners) if not self._out else []
         return next(
-            (
-                one
-                for one in waiting
-                if one.sock.fileno() not in self._paused and self._accept(one) is not None
-            ),
+            (one for one in waiting if one.sock.fileno() not in self._paused and self._take(one) is not None),
             None,
         )
 
@@ -219,14 +225,20 @@ class FairLine:
             if now - self._last < BURST_SECONDS:
                 os.sched_yield()
             self._last = now
-        if (client := self._accept(listener)) is not None:
+        client = self._take(listener)
+        if client is not None and self.helping is not None:
+            self.helping.accepted(listener, client)
+        # A worker that found nothing, because a sibling was faster, keeps its place in line.
+
+    def _take(self, listener: Listener) -> Any:
+        """Accept, and leave the line until the request that came with the connection has had its turn."""
+        client = self._accept(listener)
+        if client is not None:
             if self.room is not None:
                 self.room.accepted()
             if not self.alone:
                 self._begin_to_settle()
-            if self.helping is not None:
-                self.helping.accepted(listener, client)
-        # A worker that found nothing, because a sibling was faster, keeps its place in line.
+        return client
 
     def _begin_to_settle(self) -> None:
         if self._settling:
@@ -241,9 +253,13 @@ class FairLine:
             self.loop.loop.call_soon(self._settle, turns - 1)
             return
         self._settling = False
-        if self._sweeper is not None:
-            for listener in self.listeners:
-                self._enter(listener.sock.fileno())
+        afterwards, self._afterwards = self._afterwards, None
+        if self._sweeper is None:
+            return
+        if afterwards is not None:
+            afterwards()
+        for listener in self.listeners:
+            self._enter(listener.sock.fileno())
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.loop.call_later(SWEEP_SECONDS, self._sweep)

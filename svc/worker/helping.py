@@ -96,8 +96,12 @@ class Leisure:
             self._line.stand_in(self.others)
             return
         self._timer = loop.call_later(TRAFFIC_SECONDS, self._look)
+        self._line.when_settled(self._take_one)
+
+    def _take_one(self) -> None:
+        assert self._line is not None
         # Each time beginning with another one, so that none starves where all workers are saturated.
         turned = [*self.others[self._next :], *self.others[: self._next]]
         if taken := self._line.take_one(turned):
-            self._last = loop.time()
+            self._last = self._line.loop.loop.time()
             self._next = (self.others.index(taken) + 1) % len(self.others)
