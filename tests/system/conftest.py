@@ -5,11 +5,12 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from svc.rollout.events import Message
-from tests.client import get
+from tests.client import get, load
 from tests.install import SERVED, install
 from tests.machine import Machine, Result
 from tests.ports import free_port
@@ -119,6 +120,21 @@ class App:
         """The line in which a rollout said last why it failed."""
         chosen = ("--quiet", "--output=cat", "--lines=1", f"MESSAGE_ID={Message.FAILED.value}")
         return self.machine.run("journalctl", *chosen).stdout.strip()
+
+    def reload_twice(self, requests: int, **options: Any) -> None:
+        """Reload under load, to versions 2 and 3, and assert that no request fails.
+
+        So many are to be answered after each; `options` are those of the load.
+        """
+        with load(self.url, **{"connections": 50, "timeout": 10} | options) as clients:
+            for version in ("2", "3"):
+                self.deploy(versions.good(version, startup_seconds=0.3))
+                assert self.systemctl("reload", "app.target").returncode == 0
+                clients.wait(requests)
+        seen = clients.stop()
+        assert seen.failed == 0, seen.table()
+        assert seen.requests > 2 * requests
+        assert "version 3" in self.get("/")
 
     def get(self, path: str, port: int = 0) -> str:
         """The body of one answer; a request that fails is an AssertionError."""

@@ -68,14 +68,7 @@ def test_a_group_whose_workers_are_killed_or_hang_is_served_by_the_others(groups
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
 def test_no_request_fails_on_a_reload(groups: App, keep_alive: bool) -> None:
-    with load(groups.url, connections=50, keep_alive=keep_alive, timeout=10) as clients:
-        for version in ("2", "3"):
-            groups.deploy(versions.good(version, startup_seconds=0.3))
-            groups.systemctl("reload", "app.target")
-            clients.wait(300)
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
-    assert "version 3" in groups.get("/")
+    groups.reload_twice(300, keep_alive=keep_alive)
 
 
 def test_the_first_client_of_a_further_listener_wakes_the_app(groups: App) -> None:

@@ -35,13 +35,7 @@ def test_the_coordinator_reloads_too(app: App) -> None:
 def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
     app.deploy(versions.good("1", startup_seconds=0.3))
     app.start(workers=4)
-    with load(app.url, connections=50, keep_alive=keep_alive) as clients:
-        for version in ("2", "3"):
-            app.deploy(versions.good(version, startup_seconds=0.3))
-            assert app.systemctl("reload", "app.target").returncode == 0
-    result = clients.stop()
-    assert result.failed == 0, result.table()
-    assert result.requests > 1000
+    app.reload_twice(500, keep_alive=keep_alive)
 
 
 def test_only_a_version_that_no_rollout_has_proven_is_asked_the_canary(app: App) -> None:

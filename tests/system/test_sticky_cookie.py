@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import load
 from tests.system import versions
 from tests.system.conftest import App
 from tests.system.test_handover import Address
@@ -211,14 +210,7 @@ def test_a_connection_of_several_clients_is_closed_after_a_strangers_request(sti
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
 @pytest.mark.parametrize("cookie", ["", "svc-app=1"], ids=["no cookie", "one worker's clients"])
 def test_no_request_fails_on_a_reload(sticky: App, keep_alive: bool, cookie: str) -> None:
-    headers = {"Cookie": cookie} if cookie else {}
-    with load(sticky.url, connections=50, keep_alive=keep_alive, timeout=10, headers=headers) as clients:
-        for version in ("2", "3"):
-            sticky.deploy(versions.good(version, startup_seconds=0.3))
-            sticky.systemctl("reload", "app.target")
-            clients.wait(300)
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
+    sticky.reload_twice(300, keep_alive=keep_alive, headers={"Cookie": cookie} if cookie else {})
 
 
 def test_a_wsgi_application_sets_it_too(app: App) -> None:

@@ -129,13 +129,7 @@ def worker(client: Client) -> str:
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh", "keep-alive"])
 def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
     start(app)
-    with load(app.url, connections=50, keep_alive=keep_alive, timeout=10) as clients:
-        for version in ("2", "3"):
-            app.deploy(versions.good(version, startup_seconds=0.3))
-            app.systemctl("reload", "app.target")
-            clients.wait(200)
-    seen = clients.stop()
-    assert seen.failed == 0, seen.table()
+    app.reload_twice(200, keep_alive=keep_alive)
 
 
 def test_a_change_of_the_number_of_workers_fails_no_request(app: App) -> None:

@@ -1,9 +1,13 @@
-"""What the tests of the cache share: interpreters with other versions of lmdb."""
+"""What tests of the cluster share: a server for several hosts, interpreters with other versions of lmdb."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from svc.cluster.hosts.server import Server
+from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,3 +26,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             [sys.executable, *(f"{folder}/bin/python" for folder in older)],
             ids=["the same lmdb", *(folder.name for folder in older)],
         )
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def server(redis: RedisServer) -> Iterator[Server]:
+    """A host's connection to it."""
+    found = Server(redis.url, "svc:app:")
+    yield found
+    found.close()

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,6 @@ from svc.cluster.hosts.server import Server
 from svc.cluster.hosts.store import HostsStore
 from tests.redis_server import RedisServer
 from tests.unit.cluster.hosts import back
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def server(redis: RedisServer) -> Iterator[Server]:
-    found = Server(redis.url, "svc:app:")
-    yield found
-    found.close()
 
 
 def store_of(server: Server, host: str, tmp_path: Path) -> HostsStore:

@@ -17,12 +17,6 @@ from tests.unit.cluster.hosts import back
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 def two(redis: RedisServer, tmp_path: Path) -> Iterator[tuple[Hosts, Hosts]]:
     """Two hosts, each with its own connection."""
     found = [Hosts(Server(redis.url, "svc:app:"), name, tmp_path / name) for name in ("one", "two")]

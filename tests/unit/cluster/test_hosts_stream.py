@@ -39,19 +39,6 @@ class Post:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def server(redis: RedisServer) -> Iterator[Server]:
-    found = Server(redis.url, "svc:app:")
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def remote(server: Server) -> Iterator[Publisher]:
     """Another host's."""
     found = Publisher(server, "other")

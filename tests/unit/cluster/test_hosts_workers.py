@@ -14,12 +14,6 @@ Start = Callable[..., list[Worker]]
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 def start(redis: RedisServer, tmp_path: Path) -> Iterator[Start]:
     """Start two workers on each of two hosts, a and b."""
     with ExitStack() as closing:

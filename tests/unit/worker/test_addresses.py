@@ -2,13 +2,14 @@
 
 import json
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from svc.worker.greeting import greeting
 from tests.unit.worker.conftest import Variant, hide
-from tests.unit.worker.process import Client, listen, run_worker
+from tests.unit.worker.process import Client, Worker, listen, run_worker
 
 APP = """
 import json
@@ -22,22 +23,29 @@ async def app(scope, receive, send):
 """
 
 
+def telling(
+    variant: Variant, folder: Path, listener: socket.socket, **environment: str
+) -> AbstractContextManager[Worker]:
+    """A worker whose application tells what it knows of its client."""
+    (folder / "told.py").write_text(APP)
+    return run_worker(
+        "--loop",
+        variant.loop,
+        app="told:app",
+        directory=folder,
+        listeners=[listener],
+        python=variant.python,
+        path=[hide(folder, variant.missing)],
+        environment=environment,
+    )
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_the_addresses_of_a_tcp_connection(host: str, variant: Variant, tmp_path: Path) -> None:
-    (tmp_path / "told.py").write_text(APP)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (
         listen(family, ("::" if ":" in host else "127.0.0.1", 0)) as listener,
-        run_worker(
-            "--loop",
-            variant.loop,
-            app="told:app",
-            directory=tmp_path,
-            listeners=[listener],
-            python=variant.python,
-            path=[hide(tmp_path, variant.missing)],
-            environment={"FORWARDED_ALLOW_IPS": host},
-        ),
+        telling(variant, tmp_path, listener, FORWARDED_ALLOW_IPS=host),
         Client(listener, host) as client,
     ):
         here, there = list(client.sock.getsockname()[:2]), list(client.sock.getpeername()[:2])
@@ -49,18 +57,9 @@ def test_the_addresses_of_a_tcp_connection(host: str, variant: Variant, tmp_path
 
 
 def test_a_local_connection_has_no_address(variant: Variant, tmp_path: Path) -> None:
-    (tmp_path / "told.py").write_text(APP)
     with (
         listen(socket.AF_UNIX, str(tmp_path / "sock")) as listener,
-        run_worker(
-            "--loop",
-            variant.loop,
-            app="told:app",
-            directory=tmp_path,
-            listeners=[listener],
-            python=variant.python,
-            path=[hide(tmp_path, variant.missing)],
-        ) as worker,
+        telling(variant, tmp_path, listener) as worker,
         worker.client() as client,
     ):
         told = json.loads(client.get()[2])
