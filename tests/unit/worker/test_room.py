@@ -135,9 +135,10 @@ def test_siblings_take_what_a_full_worker_leaves(loop: str) -> None:
             stack.enter_context(run_worker(*options, listeners=[listener], environment=BEATS))
             for _ in range(2)
         ]
-        one, two = (stack.enter_context(Client(listener)) for _ in range(2))
+        one = stack.enter_context(Client(listener))
         upload(one)
         look_around(*workers)
+        two = stack.enter_context(Client(listener))  # only now: so it is the other worker's
         answers = set()
         for _ in range(20):
             with Client(listener) as client:
