@@ -39,9 +39,15 @@ def ask_of(app: App, slot: object, path: str, **query: Any) -> Any:
     raise AssertionError(f"worker {slot} never had its turn")
 
 
-def received(app: App, slot: object) -> list[Any]:
-    """The values that a worker has received, all that were sent before this call."""
-    ask(app, "/request", to=slot, data="flush")
+def received(app: App, slot: object, sender: object = None) -> list[Any]:
+    """The values that a worker has received: all that had left their senders before this call, and all
+    that `sender` had sent, also what waits there for the queue to have room.
+    """
+    flush = {"to": slot, "data": "flush"}
+    if sender is None:
+        ask(app, "/request", **flush)
+    else:
+        ask_of(app, sender, "/request", **flush)
     return [data for _, data in ask_of(app, slot, "/received") if data != "flush"]
 
 
@@ -118,7 +124,7 @@ def test_a_full_queue_pushes_back_and_loses_nothing(talker: App) -> None:
     # The others still get theirs, and the sender is told who has not.
     assert ask_of(talker, 0, "/broadcast", data="all", timeout=0.1)["text"] == answer["text"]
     talker.systemctl("kill", "--signal=CONT", "app@1.service")
-    got = received(talker, 1)
+    got = received(talker, 1, sender=0)
     assert got == list(range(len(got)))
     assert len(got) == ask_of(talker, 0, "/sent")
     assert received(talker, 0)[-1] == received(talker, 2)[-1] == "all"
