@@ -54,10 +54,7 @@ def reexec(app: App) -> Row:
 
 def reexec_in_a_rollout(app: App) -> Row:
     """`systemctl daemon-reexec` at three steps of a rollout, which goes on."""
-    app.deploy(versions.good("1"))
-    app.start(workers=3)
-    before = app.pids()
-    app.deploy(versions.good("2", startup_seconds=0.3))
+    before = rollouts.old_and_new(app)
     with Trial(app, keep_alive=True) as trial:
         reload = app.machine.popen("systemctl", "reload", "app.service")
         for step in rollouts.MIDDLE:

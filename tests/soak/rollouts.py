@@ -31,6 +31,15 @@ STEPS = {
 MIDDLE = ("as the surge worker starts", "as a slot stops", "between two slots")
 
 
+def old_and_new(app: App, more: str = "") -> list[int]:
+    """Start three workers of version 1 and deploy version 2; return their processes."""
+    app.deploy(versions.good("1"))
+    app.start(workers=3, more=more)
+    before = app.pids()
+    app.deploy(versions.good("2", startup_seconds=0.3))
+    return before
+
+
 def check_new(app: App, before: list[int]) -> None:
     """All three workers run the version 2, and there is no surge worker."""
     after = app.pids()
@@ -42,15 +51,12 @@ def check_new(app: App, before: list[int]) -> None:
 
 def killed(app: App, step: str) -> Row:
     """The process of a rollout is killed: whoever asked is told, and the next rollout does the rest."""
-    app.deploy(versions.good("1"))
     app.machine.write(STAMP, "1")
     # So that there is time to kill it there.
     app.machine.write(
         "/etc/systemd/system/app@surge.service.d/slow.conf", "[Service]\nExecStopPost=/bin/sleep 0.5\n"
     )
-    app.start(workers=3, more=f'[reload]\nstamp = "{STAMP}"\n')
-    before = app.pids()
-    app.deploy(versions.good("2", startup_seconds=0.3))
+    before = old_and_new(app, f'[reload]\nstamp = "{STAMP}"\n')
     app.machine.write(STAMP, "2")
     with Trial(app, keep_alive=True) as trial:
         reload = app.machine.popen("systemctl", "reload", "app.target")
@@ -65,10 +71,7 @@ def killed(app: App, step: str) -> Row:
 
 def stopped(app: App, step: str) -> Row:
     """The app is stopped in the middle of a rollout: all ends, nothing is left behind, and it starts anew."""
-    app.deploy(versions.good("1"))
-    app.start(workers=3)
-    before = app.pids()
-    app.deploy(versions.good("2", startup_seconds=0.3))
+    before = old_and_new(app)
     with Trial(app, keep_alive=True) as trial:
         reload = app.machine.popen("systemctl", "reload", "app.target")
         STEPS[step](app)
@@ -92,10 +95,7 @@ def stopped(app: App, step: str) -> Row:
 
 def restarted(app: App, step: str) -> Row:
     """The app is restarted in the middle of a rollout, which does what the rollout was asked for."""
-    app.deploy(versions.good("1"))
-    app.start(workers=3)
-    before = app.pids()
-    app.deploy(versions.good("2", startup_seconds=0.3))
+    before = old_and_new(app)
     with Trial(app) as trial:
         reload = app.machine.popen("systemctl", "reload", "app.target")
         STEPS[step](app)
