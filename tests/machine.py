@@ -225,12 +225,14 @@ class Machine:
         raise TimeoutError(f"no message matches {pattern!r} after {timeout:g} s; the journal has:\n{said}")
 
     def _journal(self, unit: str, since: str, output: str) -> list[str]:
-        after = since or self._cursor
+        # Not --after-cursor: where the entry at the cursor is of another unit, journalctl of systemd 252 leaves
+        # out the first one of this unit.
+        after = re.search(r";t=([0-9a-f]+)", since or self._cursor)
         return [
             "--quiet",
             "--no-pager",
             f"--output={output}",
-            *([f"--after-cursor={after}"] if after else []),
+            *([f"--since=@{(int(after[1], 16) + 1) / 1e6:.6f}"] if after else []),
             *([f"--unit={unit}"] if unit else []),
         ]
 
