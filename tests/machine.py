@@ -225,8 +225,8 @@ class Machine:
         raise TimeoutError(f"no message matches {pattern!r} after {timeout:g} s; the journal has:\n{said}")
 
     def _journal(self, unit: str, since: str, output: str) -> list[str]:
-        # Not --after-cursor: where the entry at the cursor is of another unit, journalctl of systemd 252 leaves
-        # out the first one of this unit.
+        # Not --after-cursor: where the entry at the cursor is of another unit, journalctl of systemd 252
+        # leaves out the first one of this unit.
         after = re.search(r";t=([0-9a-f]+)", since or self._cursor)
         return [
             "--quiet",

@@ -3,8 +3,11 @@
 import json
 import random
 import re
+import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +18,7 @@ from tests.machine import Machine
 from tests.ports import free_port
 from tests.system import cache_apps
 from tests.system.conftest import App
+from tests.unit.cluster import cache_worker
 
 WORKERS = 3
 
@@ -241,3 +245,48 @@ def test_users_are_counted_once_a_period_and_every_worker_has_the_newest_count(a
 
 
 QUERY = re.compile(r"query at ([\d.]+) by \d")
+
+
+def in_a_run_of(size: int, tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Do what `script` says in a file system of `size` bytes: `fill` fills a cache of 64 MiB, `take BYTES`
+    lets others have some of it.
+    """
+    functions = (
+        'mount -t tmpfs -o size="$1" tmpfs "$2" || exit 2; '
+        'fill() { "$3" -B "$4" "$2/cache" 67108864 fill; }; '
+        'take() { head -c "$1" /dev/zero >"$2/taken"; }; set -e; '
+    )
+    values = [str(value) for value in (size, tmp_path, sys.executable, Path(cache_worker.__file__))]
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", functions + script, "sh", *values],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_small_run_is_never_filled_and_what_was_set_longest_ago_goes(tmp_path: Path) -> None:
+    ran = in_a_run_of(6 << 20, tmp_path, 'fill "$@"; stat -f -c "%a %b" "$2"')
+    assert ran.returncode == 0, ran.stderr
+    _, filled, file_system = ran.stdout.splitlines()
+    there, last = map(int, filled.split())
+    assert last == 19_999
+    assert there > 1000
+    free, blocks = map(int, file_system.split())
+    assert free * 9 > blocks  # what else lives in /run, systemd before all, has room
+
+
+def test_a_run_that_others_fill_later_leaves_the_cache_what_it_has(tmp_path: Path) -> None:
+    ran = in_a_run_of(6 << 20, tmp_path, 'fill "$@"; take 9999999 "$2" || fill "$@"')
+    assert ran.returncode == 0, ran.stderr
+    assert "No space left" in ran.stderr
+    _, before, _, after = ran.stdout.splitlines()
+    assert int(after.split()[1]) == 19_999
+    assert int(after.split()[0]) * 2 > int(before.split()[0])
+
+
+def test_a_full_run_is_an_error_that_says_so(tmp_path: Path) -> None:
+    ran = in_a_run_of(3 << 20, tmp_path, 'take 3000000 "$2"; fill "$@"')
+    assert ran.returncode == 1, ran
+    assert "CacheError: the cache in" in ran.stderr
+    assert "No space left on device" in ran.stderr

@@ -121,10 +121,10 @@ class Embedded:
         self._environment.evict(txn, EVICTED_AT_A_TIME, self._environment.pages, key)
 
     def _fits(self, value: bytes) -> None:
-        if len(value) * LARGEST > self.size:
+        room = self._environment.room
+        if len(value) * LARGEST > room:
             raise ValueError(
-                f"a value of {len(value)} bytes is too large: at most 1/{LARGEST} of the cache's "
-                f"{self.size} bytes"
+                f"a value of {len(value)} bytes is too large: at most 1/{LARGEST} of the cache's {room} bytes"
             )
 
 

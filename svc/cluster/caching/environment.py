@@ -5,6 +5,8 @@ did not, whatever becomes of the process in the middle of it: the kernel frees i
 readers can see is never written to (mdb_txn_commit(), "lmdb.h").
 """
 
+import errno
+import mmap
 import os
 import sys
 import threading
@@ -34,22 +36,28 @@ T = TypeVar("T")
 READERS = 8192
 """Processes that can read at a time. The table is sparse."""
 
+FREE = 8
+"""This part of /run stays free: systemd itself cannot do without."""
+
+SMALLEST = 1 << 20
+"""Bytes of which use can be made."""
+
 PATIENCE = 1.0
 """Seconds for which a full store waits for a reader that stands still; later calls do not wait for it."""
 
 # What another program wrote, or a later format of LMDB, or another size of memory pages.
 _FOREIGN = (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.PanicError)
-_FULL = (lmdb.MapFullError, lmdb.DiskError)  # DiskError: /run itself is full
 
 
 class Environment:
-    """The files in `folder`, of at most `size` bytes. A process has one for a folder ("lmdb.h": "Do not have
-    open an LMDB database twice in the same process"), and none while it forks.
+    """The files in `folder`, of at most `size` bytes, and less where /run is small. A process has one for a
+    folder ("lmdb.h": "Do not have open an LMDB database twice in the same process"), and none while it forks.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         self.size = size
+        self.room = size
         self.pages = 0
         self._reading = threading.Lock()
         self._env: lmdb.Environment | None = None
@@ -105,11 +113,11 @@ class Environment:
             try:
                 with self._writing, self._begin() as txn:
                     return work(txn)
-            except _FULL as error:
-                self._make_room(count, patience, error)
-                count = count * 4 or 1
             except lmdb.Error as error:
-                raise self._unusable(error) from error
+                if not self._is_full(error):
+                    raise self._unusable(error) from error
+                if self._make_room(count, patience, error):
+                    count = count * 4 or 1
 
     def drop_all(self, txn: "Writing") -> None:
         """Remove all entries."""
@@ -160,7 +168,7 @@ class Environment:
             env.begin().abort()
             # Beside them there must always be room for two transactions with the largest value: what the one
             # frees the next cannot use yet.
-            self.pages = self.size // env.stat()["psize"] * 3 // 4
+            self.pages = self.room // env.stat()["psize"] * 3 // 4
             self._env = env
         return self._env
 
@@ -176,12 +184,23 @@ class Environment:
         return self._open_files()
 
     def _open_files(self) -> lmdb.Environment:
-        # Nothing is to survive the host, so nothing is to be synced. Not `writemap`: with it a full
-        # /run would be a SIGBUS, not an error.
+        self.room = self._room()
+        # Nothing is to survive the host, so nothing is to be synced. Not `writemap`: with it a full /run
+        # would be a SIGBUS, and who is killed between two stores to a meta page (mdb_env_write_meta()) would
+        # leave a tree that never was, where a pwrite(2) happens or does not.
         return lmdb.open(
-            os.fspath(self.folder), map_size=self.size, mode=0o600, sync=False, metasync=False,
+            os.fspath(self.folder), map_size=self.room, mode=0o600, sync=False, metasync=False,
             max_readers=READERS, max_spare_txns=1, max_dbs=0,
         )  # fmt: skip
+
+    def _room(self) -> int:
+        """Bytes that the file may have, in whole pages."""
+        system = os.statvfs(self.folder)
+        left = (system.f_bavail - system.f_blocks // FREE) * system.f_frsize
+        room = min(self.size, self._tenancy.taken + left)
+        if room < SMALLEST:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return room // mmap.PAGESIZE * mmap.PAGESIZE
 
     def _close(self) -> None:
         if self._env is not None:
@@ -194,19 +213,19 @@ class Environment:
         stat: dict[str, Any] = dict(txn.stat(self._opened().open_db(None, txn)))
         return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
-    def _make_room(self, count: int, patience: float, error: lmdb.Error) -> None:
+    def _make_room(self, count: int, patience: float, error: lmdb.Error) -> bool:
         """Let go of pages that only the dead still see; wait for a reader; else remove the `count` oldest.
 
-        Raises CacheError when all that does not help.
+        Returns whether it was that. Raises CacheError when all that does not help.
         """
         with self._writing:
             if self._opened().reader_check():
-                return
+                return False
             reader = self._old_reader()
             if reader is None:
                 if not self._evict_oldest(count):
                     raise CacheError(f"the cache in {self.folder} has no room: {error}")
-                return
+                return True
         # What it sees cannot be used again. Most likely the kernel has not let it run for a moment.
         if reader == self._given_up or time.monotonic() > patience:
             self._given_up = reader
@@ -215,6 +234,7 @@ class Environment:
                 "read, so what is removed cannot be used again"
             )
         time.sleep(0.001)
+        return False
 
     def _old_reader(self) -> tuple[int, int] | None:
         """Who reads, for the longest time, what later transactions have replaced: transaction, process."""
@@ -233,9 +253,15 @@ class Environment:
             with self._begin() as txn:
                 txn.put(entries.NOTHING, b"")
                 txn.delete(entries.NOTHING)
-        except _FULL:
+        except lmdb.Error as error:
+            if not self._is_full(error):
+                raise
             return False
         return True
+
+    def _is_full(self, error: lmdb.Error) -> bool:
+        """Whether there was no room: in the file, or others have filled /run (LMDB calls that any error)."""
+        return isinstance(error, lmdb.MapFullError) or not os.statvfs(self.folder).f_bavail
 
     def _unusable(self, error: Exception) -> CacheError:
         return CacheError(

@@ -32,6 +32,14 @@ class Tenancy:
         except FileNotFoundError:
             return 0
 
+    @property
+    def taken(self) -> int:
+        """Bytes of memory that it takes."""
+        try:
+            return (self._folder / FILES[0]).stat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
     def begin_anew(self) -> None:
         """Remove the files. Only for who is alone."""
         for name in FILES:

@@ -53,6 +53,15 @@ def count(cache: BlockingCache, times: str) -> None:
             pass
 
 
+def fill(cache: BlockingCache) -> None:
+    """Set more than there is room for; tell how many of 20,000 are left, and what the last one is."""
+    print("filling", flush=True)
+    for number in range(20_000):
+        cache.set(f"{number}", "x" * 1000)
+    there = [number for number in range(20_000) if cache.get(f"{number}")]
+    print(len(there), there[-1], flush=True)
+
+
 def compute(cache: BlockingCache, folder: str) -> None:
     """Ask for what takes a while; a file tells of each computation."""
 
@@ -128,6 +137,7 @@ def main() -> None:
     jobs: dict[str, Callable[..., None]] = {
         "write": write_for_ever,
         "count": count,
+        "fill": fill,
         "compute": compute,
         "compute-for-ever": compute_for_ever,
         "hold-a-read": hold_a_read,
