@@ -289,9 +289,10 @@ SETTINGS: tuple[Setting, ...] = (
         "bus = true",
     ),
     Setting(
-        "cluster", "cache", values.size(1 << 20, 1 << 40), 64 << 20, '"64M"',
+        "cluster", "cache", values.size(4 << 20, 1 << 40), 64 << 20, '"64M"',
         "How large the cache may become that the workers share: bytes, or \"64M\", \"1G\". It is "
-        "kept in memory, and takes none before it is used. What was set longest ago makes room.",
+        "kept in memory, and takes none before it is used. What was set longest ago makes room; a value "
+        "may take 1/64 of it.",
         'cache = "256M"',
     ),
     Setting(

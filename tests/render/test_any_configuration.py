@@ -54,7 +54,7 @@ GOOD: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
             drain=st.integers(0, 90), start=st.just("1min"), watchdog=st.sampled_from([0, 0.5, "20s"])
         ),
         "cluster": some(
-            cache=st.sampled_from([1 << 20, "3M", "1T"]),
+            cache=st.sampled_from([4 << 20, "5M", "1T"]),
             url=st.sampled_from(["redis://10.0.0.1", "unix:///r%20%/'$\"x", "rediss://u@[::1]:1/2?db=3"]),
         ),
         "env": st.dictionaries(WORD, st.one_of(TEXT, st.integers(), st.booleans()), max_size=3),

@@ -67,7 +67,7 @@ class _Calls:
         return self._store.delete(key_bytes(key))
 
     def clear(self) -> None:
-        """Remove all keys of this app."""
+        """Remove all keys of this app. What others set meanwhile may stay."""
         self._store.clear()
 
     def _keep(self, key: bytes, value: T, ttl: float | None) -> T:

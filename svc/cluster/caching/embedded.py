@@ -6,6 +6,7 @@ import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from svc.cluster.caching import entries
 from svc.cluster.caching.claims import HostClaim
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 EVICTED_AT_A_TIME = 64
 """So that a store that became smaller does not shrink within one call."""
 
-LARGEST = 16
-"""A value may have this part of the size."""
+PARTS = 4
+"""The store is divided by the keys' hashes into so many, for there is one writer at a time in each. They are
+as many whatever the size: workers of before and after a change of it must look for a key in the same part.
+"""
+
+LARGEST = 16 * PARTS
+"""A value may have 1 / LARGEST of the size."""
 
 
 class Embedded:
     """The entries of all workers of this host. `size` is in bytes; `folder` is made if it is missing.
+
+    In each part, what was set longest ago makes room.
 
     The clock must be the same for all processes: CLOCK_MONOTONIC is (clock_gettime(2)), and no one
     sets it.
@@ -35,17 +43,24 @@ class Embedded:
         self.folder = folder
         self.size = size
         self._clock = clock
-        self._environment = Environment(folder, size)
+        self._parts: list[Environment] = []
+        try:
+            for part in range(PARTS):
+                self._parts.append(Environment(folder / f"{part}", size // PARTS, among=PARTS))
+        except BaseException:
+            self.close()
+            raise
         _opened.add(self)
 
     def close(self) -> None:
         """See Store."""
         _opened.discard(self)
-        self._environment.close()
+        for part in self._parts:
+            part.close()
 
     def get(self, key: bytes) -> bytes | None:
         """See Store."""
-        record = self._environment.get(key)
+        record = self._part(key).get(key)
         if record is None:
             return None
         end = entries.end_of(record)
@@ -56,47 +71,51 @@ class Embedded:
     def set(self, key: bytes, value: bytes, ttl: float | None) -> None:
         """See Store."""
         self._fits(value)
-        self._environment.write(lambda txn: self._put(txn, key, value, entries.expiry(ttl, self._clock())))
+        part = self._part(key)
+        part.write(lambda txn: _put(part, txn, key, value, entries.expiry(ttl, self._clock())))
 
     def add(self, key: bytes, value: bytes, ttl: float | None) -> bool:
         """See Store."""
+        part = self._part(key)
 
         def work(txn: "Writing") -> bool:
             now = self._clock()
             if entries.live(txn, key, now) is not None:
                 return False
-            self._put(txn, key, value, entries.expiry(ttl, now))
+            _put(part, txn, key, value, entries.expiry(ttl, now))
             return True
 
         self._fits(value)
-        return self._environment.write(work)
+        return part.write(work)
 
     def swap(self, key: bytes, old: bytes, new: bytes, ttl: float | None) -> bool:
         """See Store."""
+        part = self._part(key)
 
         def work(txn: "Writing") -> bool:
             now = self._clock()
             record = entries.live(txn, key, now)
             if record is None or entries.value_of(record) != old:
                 return False
-            self._put(txn, key, new, entries.expiry(ttl, now))
+            _put(part, txn, key, new, entries.expiry(ttl, now))
             return True
 
         self._fits(new)
-        return self._environment.write(work)
+        return part.write(work)
 
     def incr(self, key: bytes, by: int, ttl: float | None) -> int:
         """See Store."""
+        part = self._part(key)
 
         def work(txn: "Writing") -> int:
             now = self._clock()
             record = entries.live(txn, key, now)
             value = added(b"0" if record is None else entries.value_of(record), by)
             end = entries.expiry(ttl, now) if record is None else entries.end_of(record)
-            self._put(txn, key, value, end)
+            _put(part, txn, key, value, end)
             return int(value)
 
-        return self._environment.write(work)
+        return part.write(work)
 
     def delete(self, key: bytes) -> bool:
         """See Store."""
@@ -106,26 +125,32 @@ class Embedded:
             entries.drop(txn, key)
             return was
 
-        return self._environment.write(work)
+        return self._part(key).write(work)
 
     def clear(self) -> None:
         """See Store."""
-        self._environment.write(self._environment.drop_all)
+        for part in self._parts:
+            part.write(part.drop_all)
 
     def claim(self, key: bytes) -> Claim:
         """See Store."""
         return HostClaim(self.folder / "computing", key)
 
-    def _put(self, txn: "Writing", key: bytes, value: bytes, end: float) -> None:
-        entries.put(txn, key, value, end)
-        self._environment.evict(txn, EVICTED_AT_A_TIME, self._environment.pages, key)
+    def _part(self, key: bytes) -> Environment:
+        return self._parts[crc32(key) % PARTS]
 
     def _fits(self, value: bytes) -> None:
-        room = self._environment.room
-        if len(value) * LARGEST > room:
+        largest = min(self.size, PARTS * self._parts[0].room) // LARGEST
+        if len(value) > largest:
             raise ValueError(
-                f"a value of {len(value)} bytes is too large: at most 1/{LARGEST} of the cache's {room} bytes"
+                f"a value of {len(value)} bytes is too large: at most {largest}, 1/{LARGEST} of the cache "
+                "(`cache` in [cluster]; less where /run is small)"
             )
+
+
+def _put(part: Environment, txn: "Writing", key: bytes, value: bytes, end: float) -> None:
+    entries.put(txn, key, value, end)
+    part.evict(txn, EVICTED_AT_A_TIME, part.pages, key)
 
 
 _opened: "weakref.WeakSet[Embedded]" = weakref.WeakSet()
@@ -133,7 +158,7 @@ _forking: list[Environment] = []
 
 
 def _before_fork() -> None:
-    _forking[:] = [store._environment for store in _opened]
+    _forking[:] = [part for store in _opened for part in store._parts]
     for environment in _forking:
         environment.before_fork()
 

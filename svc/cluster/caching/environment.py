@@ -50,20 +50,23 @@ _FOREIGN = (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, l
 
 
 class Environment:
-    """The files in `folder`, of at most `size` bytes, and less where /run is small. A process has one for a
-    folder ("lmdb.h": "Do not have open an LMDB database twice in the same process"), and none while it forks.
+    """The files in `folder`, of at most `size` bytes, and less where /run is small: it is one `among` so many
+    that grow at a time. A process has one for a folder ("lmdb.h": "Do not have open an LMDB database twice in
+    the same process"), and none while it forks.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, *, among: int = 1) -> None:
         self.folder = folder
         self.size = size
+        self._among = among
         self.room = size
         self.pages = 0
         self._reading = threading.Lock()
         self._env: lmdb.Environment | None = None
         self._given_up: tuple[int, int] | None = None  # a reader that was waited for in vain
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for made in (folder.parent, folder):
+                made.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writing = WriteLock(folder)
         except OSError as error:
             raise self._unusable(error) from error
@@ -196,8 +199,8 @@ class Environment:
     def _room(self) -> int:
         """Bytes that the file may have, in whole pages."""
         system = os.statvfs(self.folder)
-        left = (system.f_bavail - system.f_blocks // FREE) * system.f_frsize
-        room = min(self.size, self._tenancy.taken + left)
+        left = max(0, system.f_bavail - system.f_blocks // FREE) * system.f_frsize
+        room = min(self.size, self._tenancy.taken + left // self._among)
         if room < SMALLEST:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return room // mmap.PAGESIZE * mmap.PAGESIZE

@@ -1,7 +1,8 @@
 """What a cache asks of the place that keeps its entries: the host's memory, or one process's.
 
 Stores know keys and values as bytes (`svc.cluster.caching.encoding`) and times to live in seconds (None: for
-ever; not above zero: the entry is gone at once). Every method is atomic among all who share the store.
+ever; not above zero: the entry is gone at once). Every method but clear() is atomic among all who share the
+store.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class Store(Protocol):
         """Remove; whether there was one."""
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all; what others set meanwhile may stay."""
 
     def claim(self, key: bytes) -> Claim:
         """The right to compute the value of `key`; freed when its holder dies."""

@@ -1,5 +1,6 @@
 """A process that uses the cache of a folder: `python cache_worker.py FOLDER SIZE JOB [ARGUMENT…]`."""
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -87,7 +88,9 @@ def hold_a_read(cache: BlockingCache) -> None:
     """Stand still in the middle of a read."""
     store = cache._store
     assert isinstance(store, Embedded)
-    with store._environment._opened().begin():
+    with contextlib.ExitStack() as stack:
+        for part in store._parts:
+            stack.enter_context(part._opened().begin())
         print("reading", flush=True)
         time.sleep(3600)
 
@@ -102,7 +105,7 @@ def hold_a_write(cache: BlockingCache) -> None:
 
     store = cache._store
     assert isinstance(store, Embedded)
-    store._environment.write(endless)
+    store._part(b"key").write(endless)
 
 
 def read_in_silence(cache: BlockingCache) -> None:

@@ -25,8 +25,8 @@ from tests.redis_server import RedisServer
 
 Make = Callable[[Path], Store]
 STORES = [
-    pytest.param(lambda _: Memory(1 << 20), id="memory"),
-    pytest.param(lambda folder: Embedded(folder / "cache", 1 << 20), id="embedded"),
+    pytest.param(lambda _: Memory(4 << 20), id="memory"),
+    pytest.param(lambda folder: Embedded(folder / "cache", 4 << 20), id="embedded"),
 ]
 
 
@@ -151,10 +151,10 @@ def test_what_lives_for_no_time_is_computed_by_each(store: Store) -> None:
 
 def test_a_worker_has_the_store_of_its_app(tmp_path: Path) -> None:
     folder = tmp_path / "svc" / "app"
-    environ = {"SVC_APP": "app", "RUNTIME_DIRECTORY": f"/run/other:{folder}", "SVC_CACHE_SIZE": "1048576"}
+    environ = {"SVC_APP": "app", "RUNTIME_DIRECTORY": f"/run/other:{folder}", "SVC_CACHE_SIZE": "4194304"}
     store = chosen(environ)
     assert isinstance(store, Embedded)
-    assert (store.folder, store.size) == (folder / "cache", 1 << 20)
+    assert (store.folder, store.size) == (folder / "cache", 4 << 20)
     store.close()
     with pytest.raises(CacheError, match="no folder svc/app in RUNTIME_DIRECTORY"):
         chosen({"SVC_APP": "app"})
@@ -187,6 +187,10 @@ def test_an_interpreter_without_lmdb_is_told_its_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("in its place")
-    with pytest.raises(CacheError, match=rf"the cache in {tmp_path}/cache cannot be used: .*File exists"):
-        Embedded(tmp_path / "cache", 1 << 20)
+    inside = tmp_path / "cache" / "1"
+    inside.parent.mkdir()
+    inside.write_text("in its place")
+    with pytest.raises(CacheError, match=rf"the cache in {inside} cannot be used: .*File exists"):
+        Embedded(tmp_path / "cache", 4 << 20)
+    inside.unlink()
+    Embedded(tmp_path / "cache", 4 << 20).close()

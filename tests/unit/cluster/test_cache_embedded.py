@@ -10,18 +10,19 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from svc.cluster.caching import BlockingCache, writing
 from svc.cluster.caching.claims import HostClaim
-from svc.cluster.caching.embedded import Embedded
+from svc.cluster.caching.embedded import PARTS, Embedded
 from svc.cluster.caching.memory import Memory
 from svc.cluster.caching.store import Store
 from svc.cluster.errors import CacheError
 from tests.unit.cluster.cache_worker import KEYS, whole
 
-SIZE = 4 << 20
+SIZE = 16 << 20
 SCRIPT = Path(__file__).with_name("cache_worker.py")
 
 
@@ -53,11 +54,6 @@ def cache(folder: Path) -> Iterator[BlockingCache]:
     store = Embedded(folder, SIZE)
     yield BlockingCache(lambda: store)
     store.close()
-
-
-def numbers(store: Store) -> list[int]:
-    """The keys 0, 1, … that are there."""
-    return [number for number in range(100_000) if store.get(b"%d" % number) is not None]
 
 
 def test_eight_processes_count_without_losing_one(cache: BlockingCache, folder: Path, other: str) -> None:
@@ -107,9 +103,10 @@ def test_sigkill_in_the_middle_of_writes_leaves_all_whole(
     store = cache._store
     assert isinstance(store, Embedded)
     cache.set("after", 1)
-    store._environment._opened().reader_check()
-    assert str(os.getpid()) in store._environment._opened().readers()
-    assert len(store._environment._opened().readers().splitlines()) <= 2
+    for part in store._parts:
+        part._opened().reader_check()
+        assert str(os.getpid()) in part._opened().readers()
+        assert len(part._opened().readers().splitlines()) <= 2
     for number in range(5):
         claim = store.claim(b"computed %d" % number)
         assert claim.acquire()
@@ -121,16 +118,22 @@ def test_sigkill_in_the_middle_of_writes_leaves_all_whole(
 def counted(store: Embedded) -> tuple[int, int]:
     """How many places in the order there are, all of them right, and how many entries."""
     orders = entries = 0
-    with store._environment._opened().begin() as txn:
-        for key, value in txn.cursor():
-            if key[:1] == b"\xff":
-                orders += 1
-                record = txn.get(value)
-                assert record
-                assert record[8:16] == key[1:]
-            else:
-                entries += 1
+    for part in store._parts:
+        with part._opened().begin() as txn:
+            for key, value in txn.cursor():
+                if key[:1] == b"\xff":
+                    orders += 1
+                    record = txn.get(value)
+                    assert record
+                    assert record[8:16] == key[1:]
+                else:
+                    entries += 1
     return orders, entries
+
+
+def bytes_of(folder: Path) -> int:
+    """What the files of all parts have."""
+    return sum(file.stat().st_size for file in folder.glob("*/data.mdb"))
 
 
 @pytest.mark.parametrize("kind", ["memory", "embedded"])
@@ -140,10 +143,13 @@ def test_what_was_set_longest_ago_goes_first(kind: str, folder: Path) -> None:
         store.set(b"%d" % number, b"x" * 1000, None)
         if number % 50 == 0:
             store.set(b"0", b"again", None)  # never the oldest
-    there = numbers(store)
-    assert there[0] == 0
-    assert there[1:] == list(range(20_000 - len(there) + 1, 20_000))
-    assert len(there) > SIZE // 1000 // 3
+    for part in range(PARTS) if kind == "embedded" else [None]:
+        mine = [number for number in range(20_000) if part in (None, crc32(b"%d" % number) % PARTS)]
+        there = [number for number in mine if store.get(b"%d" % number) is not None]
+        kept = there[1:] if there[0] == 0 else there
+        assert kept == mine[-len(kept) :]
+        assert len(mine) > len(kept) > SIZE // 1000 // PARTS // 3
+    assert store.get(b"0") == b"again"
     store.close()
 
 
@@ -151,20 +157,32 @@ def test_the_file_never_exceeds_its_size(cache: BlockingCache, folder: Path) -> 
     chance = random.Random(1)
     for number in range(5000):
         cache.set(
-            f"key {chance.randrange(1000)}", "x" * int(chance.paretovariate(0.5) * 50 % (SIZE // 16 - 99))
+            f"key {chance.randrange(1000)}", "x" * int(chance.paretovariate(0.5) * 50 % (SIZE // 64 - 99))
         )
         if number % 100 == 0:
-            assert (folder / "data.mdb").stat().st_size <= SIZE
+            assert bytes_of(folder) <= SIZE
     cache.clear()
     assert cache.get("key 1") is None
-    cache.set("key 1", "x" * (SIZE // 17))
-    assert len(cache.get("key 1")) == SIZE // 17
+    cache.set("key 1", "x" * (SIZE // 65))
+    assert len(cache.get("key 1")) == SIZE // 65
+
+
+def test_the_smallest_size_that_can_be_configured_works(folder: Path) -> None:
+    chance = random.Random(3)
+    store = Embedded(folder, 4 << 20)
+    for number in range(10_000):
+        key = b"%d" % chance.randrange(5000)
+        value = b"x" * chance.choice([1, 100, 1000, 3000, 20_000, 65_536])
+        store.set(key, value, None)
+        assert store.get(key) == value
+        assert number % 100 or bytes_of(folder) <= 4 << 20
+    store.close()
 
 
 def test_a_value_that_is_too_large_is_refused(cache: BlockingCache) -> None:
     cache.set("old", 1)
-    with pytest.raises(ValueError, match=r"at most 1/16 of the cache's 4194304 bytes"):
-        cache.set("key", "x" * (SIZE // 2))
+    with pytest.raises(ValueError, match=r"too large: at most 262144, 1/64 of the cache"):
+        cache.set("key", "x" * (SIZE // 63))
     assert cache.get("old") == 1
 
 
@@ -291,21 +309,21 @@ def test_the_size_can_change_while_workers_run(cache: BlockingCache, folder: Pat
 
 
 def test_a_smaller_size_or_foreign_files_begin_anew_when_nobody_else_has_them(folder: Path) -> None:
-    data = folder / "data.mdb"
     large = Embedded(folder, SIZE)
     fill(BlockingCache(lambda: large))
     with process(folder, "count", "10", size=SIZE // 4) as other:
         assert other.wait(60) == 1  # it has read and written
-    assert data.stat().st_size > SIZE // 2  # and let what another has open alone
+    assert bytes_of(folder) > SIZE // 2  # and let what another has open alone
     large.close()
     small = Embedded(folder, SIZE // 4)
-    assert data.stat().st_size < SIZE // 4
+    assert bytes_of(folder) < SIZE // 4
     assert small.get(b"19999") is None
     fill(BlockingCache(lambda: small))
-    assert data.stat().st_size <= SIZE // 4
+    assert bytes_of(folder) <= SIZE // 4
 
     small.close()
-    data.write_bytes(b"what another program wrote" * 400)
+    for file in folder.glob("*/data.mdb"):
+        file.write_bytes(b"what another program wrote" * 400)
     with process(folder, "write", "on") as other:
         counted = Embedded(folder, SIZE)
         while not counted.get(b"count on"):
@@ -316,7 +334,7 @@ def test_a_smaller_size_or_foreign_files_begin_anew_when_nobody_else_has_them(fo
 def test_only_its_owner_can_read_the_store(cache: BlockingCache, folder: Path) -> None:
     cache.set("key", 1)
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert all(file.stat().st_mode & 0o077 == 0 for file in folder.iterdir())
+    assert all(file.stat().st_mode & 0o077 == 0 for file in folder.rglob("*"))
 
 
 def test_a_lock_is_one_s_alone_and_names_do_not_disturb_each_other(tmp_path: Path) -> None:
