@@ -14,16 +14,19 @@ from tests.client import get, load
 from tests.install import SERVED, install
 from tests.machine import Machine, Result
 from tests.ports import free_port
-from tests.system import versions
+from tests.system import crossings, versions
 
 JOURNAL_LINES = 300
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs a real systemd."""
+    """Everything in this folder needs a real systemd, and some of it many minutes."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("system")
+            if crossings.is_one(item):
+                item.add_marker("long")
 
 
 @pytest.hookimpl(wrapper=True)
