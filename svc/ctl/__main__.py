@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from svc import __version__
+from svc import __version__, gentle
 
 _EPILOG = """\
 Everything else is systemd's: systemctl start|stop|restart|reload|status NAME.target,
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return render(options.names, options.output, user_scope=options.user, systemd=options.systemd_version)
     if options.command == "rollout":
+        gentle.stay()  # beside the workers, which serve meanwhile; first: its imports are most of its work
         from svc.ctl.rollout import rollout, verdict
 
         return (verdict if options.verdict else rollout)(options.name, user_scope=options.user)

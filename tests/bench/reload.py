@@ -78,7 +78,8 @@ class Window:
 def run(bench: Bench) -> Outcome:
     """Measure all."""
     samples, curves = Samples(), Curves()
-    contestants = [one for one in CONTESTANTS if bench.chosen([one.name])]
+    chosen = bench.chosen([one.name for one in CONTESTANTS])
+    contestants = [one for one in CONTESTANTS if one.name in chosen]
     machine = bench.stack.enter_context(installed.booted())
     for number, one in bench.rounds(contestants):
         site = peers.Site("work", bench.port(), one.workers, {"STARTUP": str(STARTUP)})

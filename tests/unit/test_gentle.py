@@ -124,3 +124,27 @@ def test_the_kernel_takes_both_from_a_process_without_privileges() -> None:
     here = str(os.getpriority(os.PRIO_PROCESS, 0))
     autogroup = [str(gentle.STEP), "0"] if Path("/proc/self/autogroup").exists() else ["none", "none"]
     assert done.stdout.split() == [*autogroup, here]
+
+
+STAYS = """
+import os
+from svc import gentle
+
+gentle.stay()
+print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.parametrize("session", [True, False], ids=["its own", "of others"])
+def test_who_only_prepares_stays_gentle_in_its_own_session(session: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STAYS],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        start_new_session=session,
+    )
+    lowered = gentle.STEP if session else 0
+    assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + lowered)
