@@ -22,7 +22,7 @@ help: ## this list
 
 check: deps static unit ## ruff, mypy, unit and golden tests; no root, under a minute
 
-test: deps-test static unit-all system ## all tests, also those that boot a real systemd (root; asks sudo)
+test: deps-test static unit-all system ## the tests, also those that boot a real systemd (root; asks sudo)
 
 test-all: deps-test static unit-all ## make test, and what takes many minutes
 	$(PYTEST) -q -n 4 --every-uvicorn tests/unit -m long
