@@ -90,6 +90,19 @@ def test_the_autogroup_is_raised_later_when_the_kernel_takes_no_more_writes(
     assert [nice for _, _, nice in calls] == [3 + gentle.STEP, 3]
 
 
+def printed(script: str, *, session: bool) -> str:
+    """What a Python script prints, as a process with a session of its own or without."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        start_new_session=session,
+    ).stdout
+
+
 REAL = """
 import os, time
 from svc import gentle
@@ -112,18 +125,9 @@ print(begun, shown(), os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def test_the_kernel_takes_both_from_a_process_without_privileges() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", REAL],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-        start_new_session=True,
-    )
     here = str(os.getpriority(os.PRIO_PROCESS, 0))
     autogroup = [str(gentle.STEP), "0"] if Path("/proc/self/autogroup").exists() else ["none", "none"]
-    assert done.stdout.split() == [*autogroup, here]
+    assert printed(REAL, session=True).split() == [*autogroup, here]
 
 
 STAYS = """
@@ -137,14 +141,5 @@ print(os.getpriority(os.PRIO_PROCESS, 0))
 
 @pytest.mark.parametrize("session", [True, False], ids=["its own", "of others"])
 def test_who_only_prepares_stays_gentle_in_its_own_session(session: bool) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STAYS],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-        start_new_session=session,
-    )
     lowered = gentle.STEP if session else 0
-    assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + lowered)
+    assert int(printed(STAYS, session=session)) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + lowered)

@@ -10,22 +10,16 @@ from zlib import crc32
 
 from svc.cluster.caching import entries
 from svc.cluster.caching.claims import HostClaim
-from svc.cluster.caching.environment import Environment
+from svc.cluster.caching.environment import LARGEST, Environment
 from svc.cluster.caching.store import Claim, Clock, added
 
 if TYPE_CHECKING:
     from svc.cluster.caching.entries import Writing
 
-EVICTED_AT_A_TIME = 64
-"""So that a store that became smaller does not shrink within one call."""
-
 PARTS = 4
 """The store is divided by the keys' hashes into so many, for there is one writer at a time in each. They are
 as many whatever the size: workers of before and after a change of it must look for a key in the same part.
 """
-
-LARGEST = 16 * PARTS
-"""A value may have 1 / LARGEST of the size."""
 
 
 class Embedded:
@@ -70,8 +64,8 @@ class Embedded:
 
     def set(self, key: bytes, value: bytes, ttl: float | None) -> None:
         """See Store."""
-        self._fits(value)
         part = self._part(key)
+        _fits(part, value)
         part.write(lambda txn: _put(part, txn, key, value, entries.expiry(ttl, self._clock())))
 
     def add(self, key: bytes, value: bytes, ttl: float | None) -> bool:
@@ -85,7 +79,7 @@ class Embedded:
             _put(part, txn, key, value, entries.expiry(ttl, now))
             return True
 
-        self._fits(value)
+        _fits(part, value)
         return part.write(work)
 
     def swap(self, key: bytes, old: bytes, new: bytes, ttl: float | None) -> bool:
@@ -100,7 +94,7 @@ class Embedded:
             _put(part, txn, key, new, entries.expiry(ttl, now))
             return True
 
-        self._fits(new)
+        _fits(part, new)
         return part.write(work)
 
     def incr(self, key: bytes, by: int, ttl: float | None) -> int:
@@ -139,18 +133,19 @@ class Embedded:
     def _part(self, key: bytes) -> Environment:
         return self._parts[crc32(key) % PARTS]
 
-    def _fits(self, value: bytes) -> None:
-        largest = min(self.size, PARTS * self._parts[0].room) // LARGEST
-        if len(value) > largest:
-            raise ValueError(
-                f"a value of {len(value)} bytes is too large: at most {largest}, 1/{LARGEST} of the cache "
-                "(`cache` in [cluster]; less where /run is small)"
-            )
+
+def _fits(part: Environment, value: bytes) -> None:
+    largest = part.room // LARGEST
+    if len(value) > largest:
+        raise ValueError(
+            f"a value of {len(value)} bytes is too large: at most {largest}, 1/{LARGEST * PARTS} of "
+            "the cache (`cache` in [cluster]; less where /run is small)"
+        )
 
 
 def _put(part: Environment, txn: "Writing", key: bytes, value: bytes, end: float) -> None:
     entries.put(txn, key, value, end)
-    part.evict(txn, EVICTED_AT_A_TIME, part.pages, key)
+    part.keep_room(txn, key)
 
 
 _opened: "weakref.WeakSet[Embedded]" = weakref.WeakSet()

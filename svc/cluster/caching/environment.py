@@ -42,6 +42,12 @@ FREE = 8
 SMALLEST = 1 << 20
 """Bytes of which use can be made."""
 
+LARGEST = 16
+"""A value may have 1 / LARGEST of the file."""
+
+EVICTED_AT_A_TIME = 64
+"""So that a store that became smaller does not shrink within one call."""
+
 PATIENCE = 1.0
 """Seconds for which a full store waits for a reader that stands still; later calls do not wait for it."""
 
@@ -55,17 +61,17 @@ class Environment:
     the same process"), and none while it forks.
     """
 
-    def __init__(self, folder: Path, size: int, *, among: int = 1) -> None:
+    def __init__(self, folder: Path, size: int, *, among: int) -> None:
         self.folder = folder
         self.size = size
         self._among = among
         self.room = size
-        self.pages = 0
+        self._pages = 0
         self._reading = threading.Lock()
         self._env: lmdb.Environment | None = None
         self._given_up: tuple[int, int] | None = None  # a reader that was waited for in vain
         try:
-            for made in (folder.parent, folder):
+            for made in (folder.parent, folder):  # the mode is not for those that `parents` makes
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writing = WriteLock(folder)
         except OSError as error:
@@ -126,16 +132,11 @@ class Environment:
         """Remove all entries."""
         txn.drop(self._opened().open_db(None, txn), delete=False)
 
-    def evict(self, txn: "Writing", count: int, pages: int, spared: bytes = b"") -> int:
-        """Remove the entries that were set longest ago, until `pages` are used or `count` are gone."""
-        for gone in range(count):
-            if self._used(txn) <= pages:
-                return gone
-            key = entries.oldest(txn)
-            if key is None or key == spared:
-                return gone
-            entries.drop(txn, key)
-        return count
+    def keep_room(self, txn: "Writing", spared: bytes) -> None:
+        """Where the entries take too much of the file, remove some of those that were set longest ago, but
+        never `spared`.
+        """
+        self._evict(txn, EVICTED_AT_A_TIME, self._pages, spared)
 
     # -- for who holds the lock of the writers --
 
@@ -171,7 +172,7 @@ class Environment:
             env.begin().abort()
             # Beside them there must always be room for two transactions with the largest value: what the one
             # frees the next cannot use yet.
-            self.pages = self.room // env.stat()["psize"] * 3 // 4
+            self._pages = self.room // env.stat()["psize"] * 3 // 4
             self._env = env
         return self._env
 
@@ -247,10 +248,21 @@ class Environment:
         found = min(reading, default=None)
         return found if found and env.info()["last_txnid"] > found[0] + 1 else None
 
+    def _evict(self, txn: "Writing", count: int, pages: int, spared: bytes = b"") -> int:
+        """Remove the entries that were set longest ago, until `pages` are used or `count` are gone."""
+        for gone in range(count):
+            if self._used(txn) <= pages:
+                return gone
+            key = entries.oldest(txn)
+            if key is None or key == spared:
+                return gone
+            entries.drop(txn, key)
+        return count
+
     def _evict_oldest(self, count: int) -> bool:
         try:
             with self._begin() as txn:
-                if self.evict(txn, count, 0) < min(count, 1):
+                if self._evict(txn, count, 0) < min(count, 1):
                     return False
             # Pages that a transaction frees are free for the one after the next (mdb_page_alloc()).
             with self._begin() as txn:

@@ -27,18 +27,20 @@ class Tenancy:
     @property
     def size(self) -> int:
         """Bytes that the entries' file has; LMDB never makes it smaller."""
-        try:
-            return (self._folder / FILES[0]).stat().st_size
-        except FileNotFoundError:
-            return 0
+        stat = self._stat()
+        return stat.st_size if stat else 0
 
     @property
     def taken(self) -> int:
-        """Bytes of memory that it takes."""
+        """Bytes of memory that the entries' file takes."""
+        stat = self._stat()
+        return stat.st_blocks * 512 if stat else 0
+
+    def _stat(self) -> os.stat_result | None:
         try:
-            return (self._folder / FILES[0]).stat().st_blocks * 512
+            return (self._folder / FILES[0]).stat()
         except FileNotFoundError:
-            return 0
+            return None
 
     def begin_anew(self) -> None:
         """Remove the files. Only for who is alone."""

@@ -15,6 +15,9 @@ from svc.cluster.hosts.server import Server
 
 PATIENCE = 30.0
 
+_heard = threading.Condition()
+"""A worker has said something."""
+
 
 def back(server: Server) -> None:
     """Return when the server that was away has been found again."""
@@ -43,7 +46,9 @@ class Worker:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
+            with _heard:
+                self._lines.put(line.rstrip("\n"))
+                _heard.notify_all()
 
     def tell(self, command: str) -> None:
         """Say what it shall do."""
@@ -95,13 +100,14 @@ class Worker:
 def first_line(workers: list[Worker], start: str = "") -> tuple[Worker, str]:
     """Return the first that says something that begins so, and what; what they say before is forgotten."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for worker in workers:
-            for line in worker.said():
-                if line.startswith(start):
-                    return worker, line
-        time.sleep(0.01)
-    raise AssertionError(f"nobody says {start}")
+    with _heard:
+        while True:
+            for worker in workers:
+                for line in worker.said():
+                    if line.startswith(start):
+                        return worker, line
+            if not _heard.wait(deadline - time.monotonic()):
+                raise AssertionError(f"nobody says {start}")
 
 
 def who_says(start: str, workers: list[Worker]) -> Worker:
