@@ -273,3 +273,9 @@ def run_worker(
             process.wait()
             if process.stderr is not None:
                 process.stderr.close()
+
+
+def switches(pid: int) -> int:
+    """How often a process has gone to sleep by itself, proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))

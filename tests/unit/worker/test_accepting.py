@@ -14,7 +14,7 @@ import pytest
 
 from svc.worker import loops
 from svc.worker.log import Journal
-from tests.unit.worker.process import Client, Worker, listen, run_worker
+from tests.unit.worker.process import Client, Worker, listen, run_worker, switches
 
 
 def handled_by(listener: socket.socket) -> str:
@@ -60,6 +60,27 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
             spread[client.get()[2]] += 1
         assert len(spread) == 3
         assert min(spread.values()) >= 12
+
+
+@pytest.mark.long
+def test_a_connection_wakes_one_of_64_workers(loop: str) -> None:
+    workers, rounds = 64, 4
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        options = ("--workers", f"{workers}", "--loop", loop)
+        fleet = [
+            stack.enter_context(run_worker(*options, app="hello:app", listeners=[listener]))
+            for _ in range(workers)
+        ]
+        settle(*fleet)
+        before = sum(switches(worker.process.pid) for worker in fleet)
+        answers = Counter(handled_by(listener) for _ in range(rounds * workers))
+        woken = sum(switches(worker.process.pid) for worker in fleet) - before
+    # For each connection one worker wakes, a few times: to accept, to answer, to close. That all look for
+    # lost wake-ups now and then is in it too. Were all woken, it would be 64 and more.
+    assert woken <= 8 * rounds * workers
+    assert len(answers) == workers
+    assert max(answers.values()) <= 2 * rounds
 
 
 @pytest.mark.parametrize("listeners", [1, 4])

@@ -7,13 +7,12 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from svc.worker.helping import divide, number_of
 from svc.worker.listeners import Listener
-from tests.unit.worker.process import Client, Worker, listen, run_worker
+from tests.unit.worker.process import Client, Worker, listen, run_worker, switches
 
 
 @contextlib.contextmanager
@@ -148,12 +147,6 @@ def test_traffic_in_its_own_group_does_not_make_others_starve(loop: str) -> None
             for thread in floods:
                 thread.join()
         assert answers == {str(present.process.pid)}
-
-
-def switches(pid: int) -> int:
-    """How often a process has gone to sleep by itself, proc_pid_status(5)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
 def test_after_traffic_a_worker_sleeps_again(loop: str) -> None:
