@@ -20,7 +20,7 @@ MINUTES ?= 10
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-check: deps static unit ## ruff, mypy, unit and golden tests; no root, under a minute
+check: deps static unit ## ruff, mypy, unit and golden tests; no root, a few minutes
 
 test: deps-test static unit-all system ## the tests, also those that boot a real systemd (root; asks sudo)
 
