@@ -8,11 +8,13 @@ a request already on the wire is answered.
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
 from svc.worker import moving
+from svc.worker.farewell import Farewell
 from svc.worker.handover import Meeting, Siblings
 from svc.worker.log import Journal
 from svc.worker.uvicorn_seam import Http
@@ -22,6 +24,7 @@ LOOK_SECONDS = 0.02  # how often connections are looked at while draining
 LOOK_SHARE = 10  # with very many connections, less often: a tenth of the time at most
 SEEK_SECONDS = 0.25  # between two looks for siblings that have started meanwhile
 TURN = 8  # connections given before those that are busy have their turn: less than a millisecond
+WEBSOCKETS_SHARE = 0.5  # of the drain: by then every WebSocket has been told
 LAST_WORDS_SECONDS = 0.5  # for cancelled requests to end and say so
 
 
@@ -52,7 +55,6 @@ class Drain:
     _active: dict[Any, float] = field(default_factory=dict)  # when a connection was last busy or heard
     _held: set[Any] = field(default_factory=set)  # they do not read while a pipeline is answered
     _followed: set[Any] = field(default_factory=set)
-    _closing: dict[Any, "asyncio.Task[None]"] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Drain. Returns when no connection is left, or, after the deadline, when the rest was cut off."""
@@ -62,6 +64,8 @@ class Drain:
         if self.meeting is not None:
             self._siblings = Siblings(loop, self.meeting, self.adopts.adopt, self._schedule)
             self._seek(self._began)
+        farewell = Farewell(self.http, self.seconds * WEBSOCKETS_SHARE)
+        leaving = loop.create_task(farewell.run())
         try:
             while True:
                 began = loop.time()
@@ -69,10 +73,11 @@ class Drain:
                 if not self._is_any_left():
                     return
                 if began - self._began >= self.seconds:
-                    await self._cut_off()
+                    await self._cut_off(farewell.tasks)
                     return
                 await asyncio.sleep(max(LOOK_SECONDS, (loop.time() - began) * LOOK_SHARE))
         finally:
+            leaving.cancel()
             if self._siblings is not None:
                 # What a hung sibling still has in its queue after the deadline is its own, if it wakes up.
                 self._siblings.close(take_back=False)
@@ -89,9 +94,7 @@ class Drain:
         if not self._siblings and not self._lame:
             self._become_lame()
         for protocol in list(self.http.connections):
-            if self.http.is_websocket(protocol):
-                self._close_websocket(protocol)
-            elif self._lame or protocol not in self._idle:
+            if not self.http.is_websocket(protocol) and (self._lame or protocol not in self._idle):
                 self._look_at(protocol, now)
         for gone in self._followed - self.http.connections:
             self._followed.discard(gone)
@@ -201,13 +204,7 @@ class Drain:
             self._read_again(protocol)
         self._schedule()  # those that were about to be given read again
 
-    def _close_websocket(self, protocol: Any) -> None:
-        if protocol not in self._closing:
-            task = self.http.close_websocket(protocol)
-            if task is not None:
-                self._closing[protocol] = task
-
-    async def _cut_off(self) -> None:
+    async def _cut_off(self, closing: Sequence["asyncio.Task[None]"]) -> None:
         """Name what is left, one line each, and end it."""
         waited = f"after {self.seconds:g} s of drain"
         for protocol in list(self.http.connections):
@@ -218,7 +215,7 @@ class Drain:
             self.journal.warning(
                 f"cut off {waited}: {len(self.http.tasks)} background tasks of answered requests"
             )
-        tasks = [*self.http.tasks, *self._closing.values()]
+        tasks = [*self.http.tasks, *closing]
         for task in tasks:
             task.cancel("the drain has reached its deadline")
         if tasks:
