@@ -63,7 +63,7 @@ def verdict(name: str, *, user_scope: bool) -> int:
     folder, manager = Folder.of(name, user_scope=user_scope), Manager(user=user_scope)
     if folder.take_success():
         return codes.DONE
-    manager.begin_to_stop([unit for unit in alive(manager, f"{name}@*.service") if is_surge(unit)])
+    manager.begin_to_stop(list(filter(is_surge, alive(manager.loaded(f"{name}@*.service")))))
     if manager.job(f"{name}.service", "stop", "restart"):
         return codes.DONE  # it was killed for this; the reload's own job is gone
     aborted = [line.outcome for line in progress.read(folder.path)[-1:]] == [Outcome.ABORTED]

@@ -72,12 +72,11 @@ def list_all(*, user_scope: bool) -> int:
 
 def workers(name: str, manager: Manager) -> dict[str, UnitState]:
     """Return the workers that systemd knows of, in the order of their slots, surge workers last."""
-    units = manager.instances(f"{name}@*.service")
-    slots = [unit for unit in units if slot_of(unit).isdecimal()]
-    surge = [unit for unit in units if is_surge(unit)]
-    states = manager.states([*sorted(slots, key=lambda unit: int(slot_of(unit))), *sorted(surge)])
+    states = manager.loaded(f"{name}@*.service")
+    slots = [unit for unit in states if slot_of(unit).isdecimal()]
     # A surge worker that has ended is nothing that an operator misses.
-    return {unit: state for unit, state in states.items() if not is_surge(unit) or state.active != "inactive"}
+    surge = sorted(unit for unit in states if is_surge(unit) and states[unit].active != "inactive")
+    return {unit: states[unit] for unit in (*sorted(slots, key=lambda unit: int(slot_of(unit))), *surge)}
 
 
 def worker_state(state: UnitState) -> str:

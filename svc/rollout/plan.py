@@ -1,6 +1,6 @@
 """What a rollout will do, from what the workers are at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,13 +10,15 @@ from svc.rollout.systemd import UnitState
 from svc.units.host import Host
 from svc.units.render import worker_count, worker_units
 
+# What systemd does not know has never run.
+_UNKNOWN = UnitState("inactive", "dead", "success", "", started=False, job=0)
+
 
 class View(Protocol):
     """What a plan needs to see; `svc.rollout.systemd.Manager` is the real one."""
 
-    def states(self, units: Sequence[str]) -> dict[str, UnitState]: ...
+    def loaded(self, pattern: str) -> dict[str, UnitState]: ...
     def generation(self, pid: int) -> str | None: ...
-    def instances(self, pattern: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Plan:
 def plan(app: App, host: Host, view: View, generation: str) -> Plan:
     """Look at the workers and decide what to do with each so that all run `generation`."""
     slots = worker_units(app, host)
-    states = view.states(slots)
+    found = view.loaded(f"{app.name}@*.service")
+    states = {unit: found.get(unit, _UNKNOWN) for unit in slots}
     current = tuple(
         unit
         for unit in slots
@@ -55,7 +58,7 @@ def plan(app: App, host: Host, view: View, generation: str) -> Plan:
     start = tuple(unit for unit in slots if states[unit].active == "inactive" and not states[unit].started)
     running = [unit for unit in slots if unit not in {*resting, *start, *current}]
     size = batch_size(app.reload.batch, worker_count(app, host))
-    left = [unit for unit in alive(view, f"{app.name}@*.service") if unit not in slots]
+    left = [unit for unit in alive(found) if unit not in states]
     return Plan(
         surge=surge_units(app.name, min(app.reload.surge, len(running) + len(start))),
         batches=_divide(running, size),
@@ -77,10 +80,9 @@ def is_surge(unit: str) -> bool:
     return "@surge" in unit
 
 
-def alive(view: View, pattern: str) -> list[str]:
-    """Return the units of a pattern that run, start or stop."""
-    states = view.states(view.instances(pattern))
-    return [unit for unit, state in states.items() if state.active not in ("inactive", "failed")]
+def alive(states: Mapping[str, UnitState]) -> list[str]:
+    """Return the units that run, start or stop."""
+    return [unit for unit, state in sorted(states.items()) if state.active not in ("inactive", "failed")]
 
 
 def batch_size(batch: int | str, slots: int) -> int:

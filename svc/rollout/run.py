@@ -122,8 +122,9 @@ def _load(name: str, *, user_scope: bool) -> App:
 def _reload_units(units: dict[str, str], manager: Manager, tell: Teller) -> bool:
     """Make systemd read the units anew when it has others. Returns whether a generator writes them."""
     # A template has no state of its own: any instance of it tells its file.
-    wanted = ("FragmentPath", "NeedDaemonReload")
-    shown = {unit: manager.show(unit.replace("@.", "@0."), *wanted) for unit in units}
+    instances = {unit: unit.replace("@.", "@0.") for unit in units}
+    found = manager.show(list(instances.values()), "FragmentPath", "NeedDaemonReload")
+    shown = {unit: found[instance] for unit, instance in instances.items()}
     generated = any(_GENERATED in one.get("FragmentPath", "") for one in shown.values())
     outdated = any(one.get("NeedDaemonReload") == "yes" for one in shown.values())
     if outdated or (generated and any(_text(shown[unit]) != text for unit, text in units.items())):

@@ -62,10 +62,12 @@ class Manager:
 
     def states(self, units: Sequence[str]) -> dict[str, UnitState]:
         """Return the states of several units, asked for at once. Raises SystemdError."""
-        if not units:
-            return {}
-        shown = self._ask("show", *units, f"--property={','.join(_STATE)}", "--timestamp=unix").split("\n\n")
-        return {unit: _state(block) for unit, block in zip(units, shown, strict=True)}
+        return {unit: _state(values) for unit, values in self.show(units, *_STATE).items()}
+
+    def loaded(self, pattern: str) -> dict[str, UnitState]:
+        """Return the states of the units that a pattern matches and systemd knows. Raises SystemdError."""
+        found = [_values(block) for block in self._shown([pattern], ("Id", *_STATE))]
+        return {values["Id"]: _state(values) for values in found}
 
     def generation(self, pid: int) -> str | None:
         """Return the generation that a worker's main process was started as; None when it is not known."""
@@ -75,18 +77,10 @@ class Manager:
         """Return the text of a unit with all its drop-ins. Raises SystemdError."""
         return self._ask("cat", unit)
 
-    def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Return properties of a unit; a property that is a list has one line per entry."""
-        values: dict[str, str] = {}
-        for line in self._ask("show", unit, *(f"--property={name}" for name in properties)).splitlines():
-            name, _, value = line.partition("=")
-            values[name] = f"{values[name]}\n{value}" if name in values else value
-        return values
-
-    def instances(self, pattern: str) -> list[str]:
-        """Return the loaded units that a pattern matches, whatever their state."""
-        lines = self._ask("list-units", "--all", "--plain", "--no-legend", pattern).splitlines()
-        return [line.split()[0] for line in lines if line.strip()]
+    def show(self, units: Sequence[str], *properties: str) -> dict[str, dict[str, str]]:
+        """Return properties of several units, asked for at once. Raises SystemdError."""
+        blocks = self._shown(units, properties) if units else []
+        return {unit: _values(block) for unit, block in zip(units, blocks, strict=True)}
 
     def job(self, unit: str, *kinds: str) -> Job | None:
         """Return a unit's waiting or running job of one of these kinds ("reload", "stop")."""
@@ -158,6 +152,12 @@ class Manager:
             time.sleep(_RETRY)
         raise SystemdError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
+    def _shown(self, units: Sequence[str], properties: Sequence[str]) -> list[str]:
+        """Return a block of lines for each unit."""
+        # --all: a pattern shall also find units that do not run.
+        shown = self._ask("show", "--all", *units, f"--property={','.join(properties)}", "--timestamp=unix")
+        return [block for block in shown.split("\n\n") if block]
+
     def _run(self, *arguments: str) -> tuple[int, str]:
         done = self._systemctl(*arguments)
         return done.returncode, done.stderr.strip()
@@ -172,8 +172,11 @@ class Manager:
         )
 
 
-def _state(shown: str) -> UnitState:
-    values = dict(line.split("=", 1) for line in shown.splitlines() if line)
+def _values(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.splitlines() if line)
+
+
+def _state(values: dict[str, str]) -> UnitState:
     return UnitState(
         active=values.get("ActiveState", ""),
         sub=values.get("SubState", ""),

@@ -30,15 +30,12 @@ class FakeWorld:
         self.broken = broken
         self.steps: list[tuple[str, ...]] = []
 
-    def states(self, units: Sequence[str]) -> dict[str, UnitState]:
-        return {unit: self.found.get(unit, NEVER) for unit in units}
-
     def generation(self, pid: int) -> str | None:
         return f"{pid}-abc" if pid else None
 
-    def instances(self, pattern: str) -> list[str]:
+    def loaded(self, pattern: str) -> dict[str, UnitState]:
         assert pattern == "app@*.service"
-        return list(self.found)
+        return self.found
 
     def start(self, units: Sequence[str]) -> list[str]:
         return self._do("start", units)
