@@ -1,11 +1,13 @@
 """`systemctl reload`: what it promises, judged by clients that record every request."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from svc.rollout.plan import surge_units
 from tests.client import get, load
+from tests.machine import Machine
 from tests.system import versions
 from tests.system.conftest import App
 
@@ -254,3 +256,23 @@ def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bo
     assert app.show("app@surge.service", "ActiveState") == "inactive"
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
+
+
+@pytest.fixture
+def without_svcctl(machine: Machine) -> Iterator[None]:
+    """The command is not there: an installation that was removed, or broke, under a running app."""
+    path = machine.run("sh", "-c", "command -v svcctl").stdout.strip()
+    machine.run("mv", path, f"{path}.away")
+    yield
+    machine.run("mv", f"{path}.away", path)
+
+
+@pytest.mark.usefixtures("without_svcctl")
+def test_who_asked_is_told_of_a_rollout_that_cannot_be_run_at_all(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    before = app.pids()
+    for unit in ("app.target", "app.service"):
+        assert app.systemctl("reload", unit, check=False).returncode != 0
+    assert app.pids() == before
+    assert app.get("/")
