@@ -25,11 +25,19 @@ python_files = $(shell find svc -name '*.py' -o -name py.typed)
 template_files = $(wildcard units/*.j2)
 
 # A script finds the package where it was installed, not where it was checked out.
-install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)" && chmod 755 "$(DESTDIR)$(2)"
+install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)/.svc-new" && \
+	chmod 755 "$(DESTDIR)$(2)/.svc-new" && mv "$(DESTDIR)$(2)/.svc-new" "$(DESTDIR)$(2)/$(notdir $(1))"
 
 # Byte code goes by what a source says, not by its date: packages and images change dates, and neither a generator
 # nor a worker could write it anew.
 compiled = --invalidation-mode checked-hash
+# Workers start and generators run while a new version is installed over the one in use: they find the one or the
+# other, whole. So it is made beside the old one, and the two change places in a moment.
+new = $(DESTDIR)$(LIBDIR)/.new
+old = $(DESTDIR)$(LIBDIR)/.old
+exchange = import os, sys; os.chdir(sys.argv[1]); \
+	[os.rename(was, now) for part in ("python", "units") \
+		for was, now in ((part, ".old/" + part), (".new/" + part, part)) if os.path.exists(was)]
 # journalctl finds explanations in a database of its own.
 tell_systemd = if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; journalctl --update-catalog; fi
 
@@ -44,23 +52,25 @@ install-check:
 		echo "make install: $(SYSTEM_PYTHON) cannot import jinja2; install it (Debian: python3-jinja2)" >&2; exit 1; }
 
 install: install-check
-	install -d "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
+	install -d "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
 		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
 		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)" \
 		"$(DESTDIR)$(CATALOG_DIR)"
-	rm -rf "$(DESTDIR)$(LIBDIR)/python"
-	for file in $(python_files); do install -D -m 644 "$$file" "$(DESTDIR)$(LIBDIR)/python/$$file" || exit 1; done
-	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIBDIR)/python"
-	rm -rf "$(DESTDIR)$(LIBDIR)/units/__pycache__"
-	install -m 644 $(template_files) "$(DESTDIR)$(LIBDIR)/units/"
-	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(DESTDIR)$(LIBDIR)/units"
-	chmod -R a+rX "$(DESTDIR)$(LIBDIR)/units/__pycache__"
+	rm -rf "$(new)" "$(old)"
+	install -d "$(new)/units" "$(old)"
+	for file in $(python_files); do install -D -m 644 "$$file" "$(new)/python/$$file" || exit 1; done
+	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(new)" -p "$(LIBDIR)" "$(new)/python"
+	install -m 644 $(template_files) "$(new)/units/"
+	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(new)/units"
+	chmod -R a+rX "$(new)"
+	$(SYSTEM_PYTHON) -I -c '$(exchange)' "$(DESTDIR)$(LIBDIR)"
+	rm -rf "$(new)" "$(old)"
 	install -m 644 packaging/examples/hello.py "$(DESTDIR)$(LIBDIR)/example/"
 	sed 's|@LIBDIR@|$(LIBDIR)|' packaging/examples/app.toml >"$(DESTDIR)$(LIBDIR)/apps/app.toml"
 	chmod 644 "$(DESTDIR)$(LIBDIR)/apps/app.toml"
-	$(call install_script,packaging/bin/svcctl,$(BINDIR)/svcctl)
-	$(call install_script,packaging/bin/svc-generator,$(SYSTEM_GENERATOR_DIR)/svc-generator)
-	$(call install_script,packaging/bin/svc-generator,$(USER_GENERATOR_DIR)/svc-generator)
+	$(call install_script,packaging/bin/svcctl,$(BINDIR))
+	$(call install_script,packaging/bin/svc-generator,$(SYSTEM_GENERATOR_DIR))
+	$(call install_script,packaging/bin/svc-generator,$(USER_GENERATOR_DIR))
 	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.manual man >"$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	chmod 644 "$(DESTDIR)$(MANDIR)/man5/svc.toml.5"
 	install -m 644 packaging/man/svc-cluster.7 "$(DESTDIR)$(MANDIR)/man7/"

@@ -22,8 +22,20 @@ def main(argv: list[str]) -> int:
 
     # An app may run whose file is gone.
     there = any(map(has_apps, app_folders(user_scope=user_scope)))
-    if not there and not has_running(rollout_folders(user_scope=user_scope)):
+    running = rollout_folders(user_scope=user_scope)
+    if not there and not has_running(running):
         return 0
+    try:
+        messages = _generate(argv[3], user_scope=user_scope)
+    except Exception as error:  # jinja2 was removed, Python is being upgraded, …
+        messages = [f"no units can be made: {type(error).__name__}: {error} (apps that run keep theirs)"]
+        messages += _keep(running, argv[3])
+    for message in messages:
+        log(message)
+    return 1 if messages else 0
+
+
+def _generate(folder: str, *, user_scope: bool) -> list[str]:
     from pathlib import Path
 
     from svc.config import SearchPath
@@ -31,10 +43,21 @@ def main(argv: list[str]) -> int:
     from svc.units.host import this_host
 
     search = SearchPath.user() if user_scope else SearchPath.system()
-    messages = generate(search, this_host(user_scope=user_scope), Path(argv[3]))
-    for message in messages:
-        log(message)
-    return 1 if messages else 0
+    return generate(search, this_host(user_scope=user_scope), Path(folder))
+
+
+def _keep(running: str, folder: str) -> list[str]:
+    """Write the units that apps run with (`svc.units.running`), with as little as can be broken."""
+    from pathlib import Path
+
+    messages = []
+    for app in sorted(Path(running).iterdir()) if has_running(running) else ():
+        try:
+            for unit in (app / "units").iterdir():
+                Path(folder, unit.name).write_bytes(unit.read_bytes())
+        except OSError as error:
+            messages.append(f"{app.name}: its units cannot be kept: {error}")
+    return messages
 
 
 def log(message: str) -> None:

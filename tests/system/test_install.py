@@ -1,7 +1,10 @@
 """`make install` and `make uninstall`: what they put where, and that nothing of it stays."""
 
+from tests.client import load
 from tests.install import REPOSITORY, SOURCE
 from tests.machine import Machine
+from tests.system import versions
+from tests.system.conftest import THINK, App
 
 
 def files(machine: Machine, *folders: str) -> set[str]:
@@ -70,3 +73,33 @@ print(*(templates().get_template(name).name for name in templates().list_templat
 """
     loaded = machine.run("python3", "-I", "-c", script).stdout.split()
     assert loaded == sorted(path.name for path in (REPOSITORY / "units").glob("*.j2"))
+
+
+def test_an_upgrade_of_svc_costs_a_running_app_nothing(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    opened = app.show("app.socket", "ActiveEnterTimestampMonotonic")
+    script = f"for time in 1 2 3; do make --silent -C {SOURCE} install PREFIX=/usr || exit 1; done"
+    with load(app.url, connections=10, keep_alive=False, think=THINK) as clients:
+        upgrade = app.machine.popen("sh", "-c", script)
+        while upgrade.poll() is None:
+            # As other packages do meanwhile: each runs the generator.
+            app.systemctl("daemon-reload")
+            assert app.show("app@1.service", "LoadState") == "loaded"
+            assert app.systemctl("restart", "app@1.service").returncode == 0
+        assert upgrade.wait() == 0
+        assert app.systemctl("reload", "app.target").returncode == 0
+    assert app.show("app.socket", "ActiveEnterTimestampMonotonic") == opened
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_apps_that_run_keep_their_units_when_jinja2_goes_away(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    app.machine.write("/usr/lib/svc/python/jinja2.py", "raise ModuleNotFoundError('it was removed')")
+    app.systemctl("daemon-reload")
+    app.machine.wait_journal("svc-generator failed with exit status 1")
+    assert app.show("app@1.service", "LoadState") == "loaded"
+    assert app.systemctl("restart", "app@1.service").returncode == 0
+    assert "version 1" in app.get("/")
