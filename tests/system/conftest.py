@@ -18,6 +18,10 @@ from tests.system import crossings, versions
 
 JOURNAL_LINES = 300
 
+THINK = 0.02
+"""Seconds that a client of a load waits between two requests where a test is not about a full load, so that a
+small machine has CPU time for what it is about: twenty of them ask some 800 times a second."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from svc.cluster.leader import LOOK_SECONDS
 from tests.client import load
 from tests.system import cluster_apps
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 PERIOD = 1.0
 PATIENCE = 30.0
@@ -34,7 +34,7 @@ def test_one_query_a_period_whatever_the_number_of_workers_and_all_have_the_newe
     app.deploy(cluster_apps.USERS.format(period=PERIOD))
     app.start(workers=6)
     first = queries(app) or [(0.0, 0)]
-    with load(app.url, connections=4, keep_alive=False) as clients:
+    with load(app.url, connections=4, keep_alive=False, think=THINK) as clients:
         clients.wait(200)
         app.systemctl("reload", "app.target")
         leader = holder(app)

@@ -2,7 +2,7 @@
 
 from tests.client import load
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 CRASH_LOOP_SECONDS = 30
 
@@ -15,7 +15,7 @@ def test_a_crash_loop_leaves_the_listeners_open_and_the_siblings_serving(app: Ap
     )
     app.systemctl("daemon-reload")
     opened = app.show("app.socket", "ActiveEnterTimestampMonotonic")
-    with load(app.url, connections=20, keep_alive=False) as clients:
+    with load(app.url, connections=20, keep_alive=False, think=THINK) as clients:
         app.systemctl("restart", "app@1.service", check=False)
         start = int(app.show("app@1.service", "InactiveEnterTimestampMonotonic"))
         app.machine.wait_until(
@@ -34,7 +34,7 @@ def test_a_crash_loop_leaves_the_listeners_open_and_the_siblings_serving(app: Ap
 def test_a_stopped_worker_stays_stopped_and_nothing_fails(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=3)
-    with load(app.url, connections=20, keep_alive=False) as clients:
+    with load(app.url, connections=20, keep_alive=False, think=THINK) as clients:
         app.systemctl("stop", "app@1.service")
         clients.wait(1000)
         assert app.show("app@1.service", "ActiveState") == "inactive"

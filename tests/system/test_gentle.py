@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from svc import gentle
+from tests.system import versions
 from tests.system.conftest import App
 
 APPLICATION = """
@@ -52,3 +53,15 @@ def test_a_nice_value_of_the_app_file_stays(app: App) -> None:
     app.deploy(APPLICATION)
     app.start(workers=1, more="[service]\nNice = 5\n")
     assert said(app)[2] == "5"
+
+
+def test_the_process_that_replaces_workers_is_gentle_to_them(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=1)
+    app.deploy(versions.good("2", startup_seconds=2))
+    reload = app.machine.popen("systemctl", "reload", "app.service")
+    app.machine.wait_journal(r"starting app@surge\.service with the new version")
+    pid = app.show("app.service", "ControlPID")
+    stat = app.machine.run("cat", f"/proc/{pid}/stat").stdout
+    assert stat.rpartition(")")[2].split()[16] == str(gentle.STEP)
+    assert reload.wait() == 0

@@ -8,7 +8,7 @@ import pytest
 
 from tests.client import load
 from tests.system import replaced, versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 from tests.system.replaced import DRAINS, EVER, NO_RESTART, Change, changes, check, most_away, wait_replaced
 
 RELEASE = f"{versions.FOLDER}/release"  # what ends a request of /hold
@@ -71,7 +71,7 @@ def start(app: App, interface: str, workers: int, more: str) -> str:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_requests(watched: App, interface: str, workers: int, keep_alive: bool) -> None:
     since = start(watched, interface, workers, f"[limits]\nrequests = 300\n{NO_RESTART}")
-    with load(watched.url, connections=20, keep_alive=keep_alive, think=0.01) as clients:
+    with load(watched.url, connections=20, keep_alive=keep_alive, think=THINK) as clients:
         wait_replaced(watched, workers, since)
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
@@ -84,7 +84,7 @@ def test_requests(watched: App, interface: str, workers: int, keep_alive: bool) 
 
 def test_lifetime(watched: App, interface: str) -> None:
     since = start(watched, interface, 3, f'[limits]\nlifetime = "2s"\n{NO_RESTART}')
-    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+    with load(watched.url, connections=20, keep_alive=True, think=THINK) as clients:
         wait_replaced(watched, 3, since)
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
@@ -104,7 +104,7 @@ def test_a_limit_below_the_size_of_a_fresh_worker_replaces_nobody(app: App) -> N
 @pytest.mark.parametrize("surge", [0, 1])
 def test_none_replaces_itself_during_a_rollout(watched: App, interface: str, surge: int) -> None:
     since = start(watched, interface, 3, f"[limits]\nrequests = 20\n[reload]\nsurge = {surge}\n{NO_RESTART}")
-    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+    with load(watched.url, connections=20, keep_alive=True, think=THINK) as clients:
         for _ in range(3):
             watched.machine.wait_journal(DRAINS, since=watched.machine.cursor(), timeout=EVER)
             assert watched.systemctl("reload", "app.target").returncode == 0
@@ -193,7 +193,7 @@ def test_a_worker_that_is_stopped_while_it_replaces_itself_stays_stopped(watched
 
 def test_a_version_that_cannot_start_takes_one_worker_away_and_a_reload_mends_it(watched: App) -> None:
     since = start(watched, "asgi", 3, '[limits]\nlifetime = "2s"\n')
-    with load(watched.url, connections=20, keep_alive=True, think=0.01) as clients:
+    with load(watched.url, connections=20, keep_alive=True, think=THINK) as clients:
         watched.deploy(versions.BROKEN["fails in start-up"])
         broken = watched.machine.wait_journal(
             r"(app@\d\.service): Changed \S+ -> failed|(app@\d\.service): Main process exited, .*status=1/",

@@ -9,7 +9,7 @@ from svc.rollout.plan import surge_units
 from tests.client import get, load
 from tests.machine import Machine
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 
 def test_a_reload_replaces_all_workers(app: App) -> None:
@@ -58,7 +58,7 @@ def test_only_a_version_that_no_rollout_has_proven_is_asked_the_canary(app: App)
 def test_a_changed_app_file_is_picked_up(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
-    with load(app.url, connections=20, keep_alive=False) as clients:
+    with load(app.url, connections=20, keep_alive=False, think=THINK) as clients:
         app.configure(workers=4)
         assert app.systemctl("reload", "app.target").returncode == 0
         assert len(app.pids()) == 4
@@ -76,7 +76,7 @@ def test_a_new_address_is_open_before_the_old_one_closes(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     new = app.free_port()
-    with load(app.url, connections=10, keep_alive=False) as clients:
+    with load(app.url, connections=10, keep_alive=False, think=THINK) as clients:
         # Both: a new one beside the old one, from before any worker was replaced.
         app.drop_in("10-two", f'listen = ["127.0.0.1:{app.port}", "127.0.0.1:{new}"]\n')
         assert app.systemctl("reload", "app.target").returncode == 0
@@ -114,7 +114,7 @@ def test_a_new_address_in_place_of_the_old_one(app: App) -> None:
     app.systemctl("daemon-reload")
     # Nothing has changed yet, also for a worker that starts again.
     app.systemctl("restart", "app@1.service")
-    with load(app.url, connections=10, keep_alive=False) as clients:
+    with load(app.url, connections=10, keep_alive=False, think=THINK) as clients:
         app.deploy(versions.BROKEN["fails in start-up"])
         assert app.systemctl("reload", "app.target", check=False).returncode != 0
         seen = clients.stop()
@@ -151,7 +151,7 @@ def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
 def test_an_app_file_that_breaks_while_the_app_runs_takes_nothing_away(app: App, how: str) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
-    with load(app.url, connections=10, keep_alive=True) as clients:
+    with load(app.url, connections=10, keep_alive=True, think=THINK) as clients:
         app.machine.write("/etc/svc/app.toml", "app = 3\n" if how == "broken" else "")
         app.systemctl("daemon-reload")
         assert app.show("app.socket", "ActiveState") == "active"
@@ -175,7 +175,7 @@ def refused(url: str) -> bool:
 def test_a_stopped_slot_stays_stopped(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=3)
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         app.systemctl("stop", "app@1.service")
         app.systemctl("reload", "app.target")
         assert app.show("app@1.service", "ActiveState") == "inactive"
@@ -191,7 +191,7 @@ def test_a_batch_of_slots_restarts_together(app: App, surge: int) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=4, more=f'[reload]\nbatch = "50%"\nsurge = {surge}\n')
     before = app.pids()
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         assert app.systemctl("reload", "app.target").returncode == 0
     assert not set(before) & set(app.pids())
     seen = clients.stop()
@@ -209,7 +209,7 @@ def test_without_a_surge_worker_the_first_batch_meets_a_broken_version(app: App)
     app.start(workers=3, more="[reload]\nsurge = 0\n")
     before = app.pids()
     app.deploy(versions.BROKEN["fails in start-up"])
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         assert app.systemctl("reload", "app.target", check=False).returncode != 0
         said = app.last_failure()
         assert "0 of 3 workers run the new version, the others were not touched: app@0.service" in said
@@ -234,7 +234,7 @@ def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bo
     app.start(workers=4, more=f'[reload]\nstamp = "{stamp}"\n' if stamped else "")
     assert app.generations(4) == ["0"] * 4
     old = app.pids()
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         app.deploy(versions.good("2", startup_seconds=0.5))
         app.machine.write(stamp, "2")
         reload = app.machine.popen("systemctl", "reload", "app.service")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.client import load
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 PER_WORKER = '[balance]\nlisteners = "per-worker"\n'
 STICKY = '[balance]\npolicy = "sticky-ip"\n'
@@ -34,7 +34,7 @@ def serving(app: App) -> set[str]:
 def test_two_four_one(app: App, more: str, keep_alive: bool) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2, more=more)
-    with load(app.url, connections=50, keep_alive=keep_alive, timeout=5) as clients:
+    with load(app.url, connections=50, keep_alive=keep_alive, timeout=5, think=THINK) as clients:
         for workers in (4, 1, 2):
             clients.wait(300)
             scale(app, workers, more)
@@ -47,7 +47,7 @@ def test_auto_goes_from_one_listener_to_two_and_back(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=16)
     assert listeners(app) == ["app.socket"]
-    with load(app.url, connections=20, keep_alive=False, timeout=5) as clients:
+    with load(app.url, connections=20, keep_alive=False, timeout=5, think=THINK) as clients:
         clients.wait(300)
         scale(app, 17, "")
         assert listeners(app) == ["app.socket", "app@1.socket"]

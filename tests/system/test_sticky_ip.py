@@ -6,7 +6,7 @@ import pytest
 
 from tests.client import get, load
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 from tests.system.test_handover import Address
 from tests.unit.worker.process import Client
 
@@ -134,7 +134,7 @@ def test_no_request_fails_on_a_reload(app: App, keep_alive: bool) -> None:
 
 def test_a_change_of_the_number_of_workers_fails_no_request(app: App) -> None:
     start(app, workers=2)
-    with load(app.url, connections=20, keep_alive=False, timeout=10) as clients:
+    with load(app.url, connections=20, keep_alive=False, timeout=10, think=THINK) as clients:
         for workers in (4, 1, 3):
             app.configure(workers, more=POLICY)
             app.systemctl("reload", "app.target")
@@ -148,7 +148,7 @@ def test_a_change_of_the_number_of_workers_fails_no_request(app: App) -> None:
 def test_a_policy_can_be_taken_up_and_given_up_by_a_reload(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=3)
-    with load(app.url, connections=20, keep_alive=False, timeout=10) as clients:
+    with load(app.url, connections=20, keep_alive=False, timeout=10, think=THINK) as clients:
         app.configure(workers=3, more=POLICY)
         app.systemctl("reload", "app.target")
         first = homes(app)

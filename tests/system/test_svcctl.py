@@ -9,7 +9,7 @@ from svc.rollout.events import Message
 from tests.client import load
 from tests.machine import Result
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 
 def svcctl(app: App, *argv: str) -> Result:
@@ -21,7 +21,7 @@ def test_reload_shows_how_it_goes(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         done = svcctl(app, "reload", "app")
     assert done.returncode == codes.DONE, done.stderr
     assert not set(before) & set(app.pids())
@@ -82,7 +82,7 @@ def test_abort_ends_it_after_the_batch_that_it_is_at(app: App) -> None:
     app.deploy(versions.good("1", startup_seconds=0.5))
     app.start(workers=4)
     before = app.pids()
-    with load(app.url, connections=20, keep_alive=True) as clients:
+    with load(app.url, connections=20, keep_alive=True, think=THINK) as clients:
         reload = app.machine.popen("svcctl", "reload", "app")
         app.machine.wait_journal(r"app@0.service ready")
         waiting = app.machine.popen("systemctl", "reload", "app.target")
