@@ -31,7 +31,7 @@ test-all: deps-test static unit-all ## make test, and what takes many minutes
 demo: deps ## boot a throwaway systemd, serve on PORT= with WORKERS=, reload under load (root; asks sudo)
 	@$(SUDO) $(PYTHON) -B -m tests.demo --port $(PORT) --workers $(WORKERS)
 
-bench: deps-bench ## measure svc and its peers, three quarters of an hour; PART=reload RUNS=5 for less (root; asks sudo)
+bench: deps-bench ## measure svc and its peers, fifty minutes; PART=reload RUNS=5 for less (root; asks sudo)
 	@$(SUDO) .venv-bench/bin/python -B -m tests.bench $(PART) --runs $(RUNS) --only '$(ONLY)'
 
 soak: deps-test ## every fault under load, then MINUTES= of reloads and random kills (root; asks sudo)
