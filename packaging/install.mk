@@ -83,7 +83,7 @@ install: install-check
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.
 uninstall:
-	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)"
+	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)" "$(new)" "$(old)"
 	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
 		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \
