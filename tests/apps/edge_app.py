@@ -1,5 +1,7 @@
 """An application, as ASGI and as WSGI, that remembers which whole requests each client got through to it."""
 
+import asyncio
+import gc
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -18,6 +20,8 @@ def _answer(port: str, method: str, target: str, body: bytes) -> bytes:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         fds = len(list(Path("/proc/self/fd").iterdir()))
         state = {"fds": fds, "resident": pages * os.sysconf("SC_PAGE_SIZE"), "pid": os.getpid()}
+        gc.collect()
+        state["protocols"] = sum(isinstance(one, asyncio.Protocol) for one in gc.get_objects())
         return json.dumps(state).encode()
     SEEN.setdefault(port, []).append((method, target, body.decode("latin-1")))
     return b"seen\n"

@@ -1,5 +1,7 @@
 """Bytes on which servers disagree: what came through to the application is what RFC 9112 reads in them."""
 
+import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,20 @@ def test_requests_before_a_broken_one_are_answered(variant: Variant, tmp_path: P
             assert [request.target for request in outcome.seen] == ["/next", "/next"], name
             assert outcome.statuses[:2] == (200, 200), (name, outcome)
             assert all(status >= 400 for status in outcome.statuses[2:]), (name, outcome)
+
+
+@pytest.mark.parametrize("app", ["app", "wsgi"])
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_nothing_of_a_connection_stays_in_memory(
+    variant: Variant, app: str, reset: bool, tmp_path: Path
+) -> None:
+    with edge(variant, tmp_path, app) as worker:
+        before = worker.ask("/state")
+        for _ in range(10):
+            with worker.worker.client() as client:
+                client.get("/")
+                if reset:
+                    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        while (after := worker.ask("/state"))["fds"] > before["fds"]:
+            pass  # each question gives the worker a turn
+        assert after["protocols"] == before["protocols"]
