@@ -22,14 +22,13 @@ def main(argv: list[str]) -> int:
 
     # An app may run whose file is gone.
     there = any(map(has_apps, app_folders(user_scope=user_scope)))
-    running = rollout_folders(user_scope=user_scope)
-    if not there and not has_running(running):
+    if not there and not has_running(rollout_folders(user_scope=user_scope)):
         return 0
     try:
         messages = _generate(argv[3], user_scope=user_scope)
     except Exception as error:  # jinja2 was removed, Python is being upgraded, …
         messages = [f"no units can be made: {type(error).__name__}: {error} (apps that run keep theirs)"]
-        messages += _keep(running, argv[3])
+        messages += _keep(argv[3], user_scope=user_scope)
     for message in messages:
         log(message)
     return 1 if messages else 0
@@ -46,17 +45,22 @@ def _generate(folder: str, *, user_scope: bool) -> list[str]:
     return generate(search, this_host(user_scope=user_scope), Path(folder))
 
 
-def _keep(running: str, folder: str) -> list[str]:
-    """Write the units that apps run with (`svc.units.running`), with as little as can be broken."""
+def _keep(folder: str, *, user_scope: bool) -> list[str]:
+    """Write the units that apps run with. Needs only a small part of svc, and no other package."""
     from pathlib import Path
 
+    from svc.units.running import running, running_names
+
     messages = []
-    for app in sorted(Path(running).iterdir()) if has_running(running) else ():
+    for name in running_names(user_scope=user_scope):
+        units = running(name, user_scope=user_scope).units
+        if not units:
+            messages.append(f"{name}: its units cannot be kept: nothing is there of them")
         try:
-            for unit in (app / "units").iterdir():
-                Path(folder, unit.name).write_bytes(unit.read_bytes())
+            for unit, text in units.items():
+                Path(folder, unit).write_text(text)
         except OSError as error:
-            messages.append(f"{app.name}: its units cannot be kept: {error}")
+            messages.append(f"{name}: its units cannot be kept: {error}")
     return messages
 
 

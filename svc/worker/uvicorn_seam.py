@@ -18,6 +18,7 @@ from svc.worker.edge.strict import HEADERS, strict
 from svc.worker.greeting import greeting
 from svc.worker.inline import inline
 from svc.worker.middleware import Asgi
+from svc.worker.parting import parting
 from svc.worker.requirements import require_websockets
 from svc.worker.wsgi import WsgiApplication
 
@@ -80,7 +81,7 @@ class Http:
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
         telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
-        self._protocol = greeting(strict(telling, headers))
+        self._protocol = greeting(strict(parting(telling), headers))
         if wsgi is not None and respond is not None and proxied is not None:
             self._protocol = inline(self._protocol, wsgi, proxied, respond, lambda: not self.draining)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters

@@ -53,6 +53,15 @@ def test_one_whose_units_are_not_there_costs_only_itself(tmp_path: Path, said: l
     assert [line for line in said if line.startswith("lost: its units cannot be kept: ")]
 
 
+def test_one_whose_units_cannot_be_written_is_told_of(tmp_path: Path, said: list[str]) -> None:
+    units = tmp_path / "run/svc/.rollout/site/units"
+    units.mkdir(parents=True)
+    (units / "site.target").write_text("[Unit]\n")
+    (tmp_path / "late/site.target").mkdir(parents=True)
+    assert generator.main(["svc-generator", "normal", "early", str(tmp_path / "late")]) == 1
+    assert [line for line in said if line.startswith("site: its units cannot be kept: ")]
+
+
 def test_where_nothing_runs_it_says_why(tmp_path: Path, said: list[str]) -> None:
     (tmp_path / "etc/svc").mkdir(parents=True)
     (tmp_path / "etc/svc/site.toml").write_text("")

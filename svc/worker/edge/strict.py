@@ -37,13 +37,6 @@ class Strict:
     scope: Any
     transport: Any
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the wait for the next request. Uvicorn lets it go on when the client has reset the connection,
-        older versions always; and so long, 75 s, all that belongs to the connection would stay in memory.
-        """
-        super().connection_lost(exc)  # type: ignore[misc]
-        self._unset_keepalive_if_required()  # type: ignore[attr-defined]
-
     def send_400_response(self, msg: str) -> None:
         """Uvicorn's way to refuse; it calls this while it handles the parser's exception."""
         del msg
