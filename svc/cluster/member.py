@@ -21,7 +21,7 @@ from svc.cluster import alone, place, scoreboard
 from svc.cluster.bus import wire
 from svc.cluster.bus.begin import Beginner
 from svc.cluster.bus.handlers import Handlers
-from svc.cluster.bus.inbox import Inbox
+from svc.cluster.bus.inbox import TURN, Inbox
 from svc.cluster.bus.plain import PlainPost
 from svc.cluster.bus.post import Post
 from svc.cluster.bus.receivers import Receivers
@@ -35,9 +35,6 @@ from svc.cluster.slots import Slot
 if TYPE_CHECKING:
     from svc.cluster.hosts.configured import Hosts
     from svc.cluster.hosts.everywhere import Everywhere
-
-TURN = 256
-"""The most messages that are begun before requests get their turn again."""
 
 _NO_BUS = "this app has no messages: [cluster] bus is false, or its workers were started before svc had them"
 
@@ -95,7 +92,7 @@ class Member:
         self.handlers.beginner = Beginner(loop)
         if self._inbox is not None:
             self._post.outbox.use(loop)
-            loop.add_reader(self._inbox.sock, self._inbox.read, TURN, False)
+            loop.add_reader(self._inbox.sock, self._inbox.readable)
         self.jobs.attach(loop)
         if self.everywhere is not None:
             self.everywhere.begin()

@@ -2,6 +2,9 @@
 
 A worker writes its own record and nobody else's. That it lives is no matter of what it wrote: it holds a
 lock on its record, which the kernel frees when it ends, however that comes about.
+
+In the record of the first surge worker each of them has a byte, its state again: whoever sends to all learns
+from one cache line that there are none.
 """
 
 import mmap
@@ -12,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svc.cluster import ofd, slots
-from svc.cluster.slots import CAPACITY, SURGE_NAMES, SURGES, Slot
+from svc.cluster.slots import CAPACITY, SURGE_NAMES, SURGES, Slot, surge_number
 
 NAME = "scoreboard-1"  # its layout's version: workers of two versions of svc meet during an upgrade
 RECORD = 512
 _SIZE = RECORD * (CAPACITY + SURGES)
 _GENERATION = slice(128, 256)
-_NO_MORE_SURGES = bytes(8 * (SURGES - 1))
+_SURGES = slice(256, 256 + SURGES)
+_NO_SURGES = bytes(SURGES)
 
 STATES = ("", "starting", "ready", "draining")
 
@@ -63,7 +67,7 @@ class Record:
             raise
         self._all = memoryview(self._map).cast("Q")
         self.words = self._all[start // 8 : (start + RECORD) // 8]
-        self._more_surges = self._all[_start(SURGE_NAMES[1]) // 8 + STATE :: RECORD // 8]
+        self._surges = memoryview(self._map)[_SURGES]
         self._map[start + _GENERATION.start : start + _GENERATION.stop] = _text(generation)
         words = self.words
         for word in range(PID, REFUSED + 1):  # the mark stays: it tells what the predecessor had begun
@@ -74,6 +78,8 @@ class Record:
     def state(self, state: str) -> None:
         """Say what the worker is at: "starting", "ready" or "draining"."""
         self.words[STATE] = STATES.index(state)
+        if number := surge_number(self.slot):
+            self._surges[number - 1] = self.words[STATE]
         self._touch()
 
     def figures(self, connections: int, in_flight: int, answered: int) -> None:
@@ -91,10 +97,10 @@ class Record:
 
     def surges(self) -> list[Slot]:
         """Return the surge workers that are there: in most moments none, which is found out at once."""
-        found: list[Slot] = ["surge"] if self.says("surge") else []
-        if self._more_surges.tobytes() != _NO_MORE_SURGES:
-            found += filter(self.says, SURGE_NAMES[1:])
-        return found
+        there = self._surges.tobytes()
+        if there == _NO_SURGES:
+            return []
+        return [name for name, state in zip(SURGE_NAMES, there, strict=True) if state]
 
     def away(self, slot: Slot) -> float:
         """Return for how many seconds another worker has not been there; 0 while it runs."""
@@ -107,7 +113,7 @@ class Record:
         """Give the record up."""
         self.state("")
         self.words.release()
-        self._more_surges.release()
+        self._surges.release()
         self._all.release()
         self._map.close()
         os.close(self._fd)

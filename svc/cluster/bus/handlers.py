@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from svc.cluster.bus import wire
 from svc.cluster.bus.begin import Beginner
 from svc.cluster.bus.message import Message, value_of
+from svc.cluster.bus.values import decode
 from svc.cluster.bus.wire import Frame
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class Handlers:
 
     def take(self, slot: int, incarnation: int, frame: Frame, fds: list[int]) -> None:
         """Begin the handlers of one message. Nothing that they raise comes out of here."""
-        _, what, _, number, _ = frame
-        if what != wire.MESSAGE or fds:
+        kind, what, flags, number, value = frame
+        if what != wire.MESSAGE or flags or fds:
             self._take_with(slot, incarnation, frame, fds)
             return
         try:
-            data = value_of(frame, fds)
+            data = decode(kind, value)
         except ValueError as error:
             self.refuse(str(error))
             return

@@ -58,14 +58,14 @@ class Outbox:
         self._folder = folder
         self._header = header
         self._lines: dict[Slot, Way] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._gathering: list[Way] = []
 
     def use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work with `loop` from now on."""
-        if loop is not self._loop:
+        if loop is not self.loop:
             self.close()
-            self._loop = loop
+            self.loop = loop
 
     def way(self, slot: Slot) -> Way:
         """Return the way to a worker."""
@@ -73,6 +73,32 @@ class Outbox:
         if found is None:
             found = self._lines[slot] = Way(self._folder, slot)
         return found
+
+    def offer_all(self, slots: Sequence[Slot], message: bytes) -> list[Slot]:
+        """Send a message to those whose way is free; return the others, each of whom `offer` is for.
+
+        What most messages need and nothing more: the last worker has its message when all were sent.
+        """
+        datagram, now = self._header + message, time.monotonic()
+        lines, others = self._lines, []
+        for slot in slots:
+            line = lines.get(slot)
+            if (
+                line is None
+                or line.sock is None
+                or line.blocked
+                or line.gathered
+                or now - line.pushed <= APART
+            ):
+                others.append(slot)
+                continue
+            try:
+                line.sock.send(datagram)
+            except OSError:
+                others.append(slot)  # who learns there what it is
+            else:
+                line.pushed = now
+        return others
 
     def offer(self, line: Way, message: bytes, fds: Sequence[int] = ()) -> "asyncio.Future[None] | None":
         """Send a message; when the queue is full, return the future of its being sent.
@@ -92,8 +118,8 @@ class Outbox:
                 self._gather(line, message)
                 return None
             self._block(line)
-        assert self._loop is not None
-        sent: asyncio.Future[None] = self._loop.create_future()
+        assert self.loop is not None
+        sent: asyncio.Future[None] = self.loop.create_future()
         line.waiting.append((message, fds, sent))
         return sent
 
@@ -101,8 +127,8 @@ class Outbox:
         """Keep a message for the next datagram, which leaves at the end of the loop's turn at the latest."""
         if not line.gathered:
             if not self._gathering:
-                assert self._loop is not None
-                self._loop.call_soon(self._end_turn)
+                assert self.loop is not None
+                self.loop.call_soon(self._end_turn)
             self._gathering.append(line)
         line.gather(message)
 
@@ -126,16 +152,16 @@ class Outbox:
         return True
 
     def _block(self, line: Way) -> None:
-        assert self._loop is not None
+        assert self.loop is not None
         assert line.sock is not None
         line.blocked = True
-        line.loop = self._loop
-        self._loop.add_writer(line.sock, self._writable, line)
+        line.loop = self.loop
+        self.loop.add_writer(line.sock, self._writable, line)
 
     def _unblock(self, line: Way) -> None:
-        assert self._loop is not None
+        assert self.loop is not None
         if line.sock is not None:
-            self._loop.remove_writer(line.sock)
+            self.loop.remove_writer(line.sock)
         line.blocked = False
 
     def _writable(self, line: Way) -> None:
@@ -189,12 +215,12 @@ class Outbox:
         """Send what is gathered, before the end. What finds no room until then is lost, and the log says
         so.
         """
-        assert self._loop is not None
+        assert self.loop is not None
         self._end_turn()
-        deadline = self._loop.time() + timeout
+        deadline = self.loop.time() + timeout
         while (
             full := [line for line in self._lines.values() if line.gathered]
-        ) and self._loop.time() < deadline:
+        ) and self.loop.time() < deadline:
             await asyncio.sleep(0.01)
         for line in full:
             self._lose(line, NoSuchSlot(f"the queue of worker {line.slot} is full, and this one ends"))
@@ -205,6 +231,7 @@ class Outbox:
             line.close()
         self._lines.clear()
         self._gathering.clear()
+        self.loop = None
 
 
 async def settled(waiting: "Mapping[asyncio.Future[None], Slot]", timeout: float) -> list[Slot]:

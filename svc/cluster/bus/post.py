@@ -9,7 +9,7 @@ from typing import Any
 
 from svc.cluster import scoreboard
 from svc.cluster.bus import exchange, values, wire
-from svc.cluster.bus.outbox import Outbox, settled
+from svc.cluster.bus.outbox import GATHERED, Outbox, settled
 from svc.cluster.bus.packing import pack
 from svc.cluster.bus.receivers import Receivers
 from svc.cluster.errors import NoSuchSlot, QueueFull
@@ -22,7 +22,7 @@ Prepare = Callable[[asyncio.AbstractEventLoop], None]
 class Post:
     """What `svc.cluster` does with messages. `header` is that of all its datagrams.
 
-    `prepare` is called with the running event loop before each.
+    `prepare` is called with the running event loop where that is another than before.
     """
 
     def __init__(
@@ -36,12 +36,14 @@ class Post:
 
     async def broadcast(self, data: Any, include_self: bool, timeout: float) -> None:
         """See `svc.cluster.broadcast`."""
-        self._prepare(asyncio.get_running_loop())
+        self._enter()
         message, fds = self._pack(wire.MESSAGE, data)
         full: dict[asyncio.Future[None], Slot] = {}
-        outbox, count = self.outbox, 0
+        outbox, slots = self.outbox, self._receivers.all(include_self=include_self)
+        left = slots if fds or len(message) > GATHERED else outbox.offer_all(slots, message)
+        count = len(slots) - len(left)
         try:
-            for slot in self._receivers.all(include_self=include_self):
+            for slot in left:
                 try:
                     sent = outbox.offer(outbox.way(slot), message, fds)
                 except NoSuchSlot:
@@ -67,7 +69,7 @@ class Post:
 
     async def send(self, slot: Slot, data: Any, timeout: float) -> None:
         """See `svc.cluster.send`."""
-        self._prepare(asyncio.get_running_loop())
+        self._enter()
         self._receivers.check(slot)
         message, fds = self._pack(wire.MESSAGE, data)
         try:
@@ -78,8 +80,7 @@ class Post:
 
     async def request(self, slot: Slot, data: Any, timeout: float) -> Any:
         """See `svc.cluster.request`."""
-        loop = asyncio.get_running_loop()
-        self._prepare(loop)
+        loop = self._enter()
         self._receivers.check(slot)
         deadline = loop.time() + timeout
         message, fds = self._pack(wire.REQUEST, data)
@@ -92,6 +93,13 @@ class Post:
                 for fd in fds:
                     os.close(fd)
             return await exchange.answer(loop, ours, deadline - loop.time(), slot)
+
+    def _enter(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, which carries the outbox from now on."""
+        loop = asyncio.get_running_loop()
+        if loop is not self.outbox.loop:
+            self._prepare(loop)
+        return loop
 
     async def _send(self, slot: Slot, message: bytes, fds: list[int], timeout: float) -> None:
         sent = self.outbox.offer(self.outbox.way(slot), message, fds)

@@ -20,6 +20,7 @@ KEY = "$bytes"
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=True)
 _encode = _encoder.encode
 _decoder = json.JSONDecoder()
+_BINARY = (bytes, bytearray, memoryview)
 _scan = _decoder.scan_once  # type: ignore[attr-defined]  # what decode() itself calls
 
 
@@ -34,7 +35,7 @@ _decoder_with_bytes = json.JSONDecoder(object_hook=_bytes_of)
 
 def encode(value: object) -> tuple[int, bytes]:
     """Return the kind of `value` and its bytes. Raises TypeError or ValueError when it cannot travel."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, _BINARY):
         return BYTES, bytes(value)
     try:
         return JSON, _encode(value).encode()
@@ -61,7 +62,7 @@ def decode(kind: int, data: "bytes | memoryview") -> Any:
 
 
 def _without_bytes(value: object) -> object:
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, _BINARY):
         return {KEY: base64.b64encode(value).decode()}
     if isinstance(value, dict):
         if KEY in value:

@@ -61,6 +61,9 @@ _HEADER = struct.Struct("<4sIQ")
 _FRAME = struct.Struct("<IBBHQ")
 HEADER_SIZE = _HEADER.size
 FRAME_SIZE = _FRAME.size
+ALONE = struct.Struct("<4sIQIBBHQ")
+"""A header and the message that is alone behind it: what most datagrams are."""
+ALONE_SIZE = ALONE.size
 INLINE = LIMIT - HEADER_SIZE - FRAME_SIZE
 """The most bytes of a value that a datagram holds."""
 

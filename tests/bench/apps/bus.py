@@ -36,8 +36,9 @@ async def broadcast(count: int, pause: float) -> list[int]:
     """Broadcast, one message each `pause` seconds; return when each was sent."""
     sent = []
     for number in range(count):
+        text = f"{number:0{BYTES}}"
         sent.append(time.monotonic_ns())
-        await cluster.broadcast(f"{number:0{BYTES}}", include_self=False)
+        await cluster.broadcast(text, include_self=False)
         if pause:
             await asyncio.sleep(pause)
     return sent

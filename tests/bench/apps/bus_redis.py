@@ -42,8 +42,9 @@ async def publish(path: str, count: int, pause: float) -> list[int]:
     async with redis.asyncio.Redis(unix_socket_path=path) as client:
         if pause:
             for number in range(count):
+                text = f"{number:0{BYTES}}"
                 sent.append(time.monotonic_ns())
-                await client.publish(CHANNEL, f"{number:0{BYTES}}")
+                await client.publish(CHANNEL, text)
                 await asyncio.sleep(pause)
         else:
             for first in range(0, count, BATCH):

@@ -153,11 +153,14 @@ def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
     assert (found[0].pid, found[0].generation, found[0].in_flight) == (os.getpid(), "v1", 2)
     assert (found[0].connections, found[0].answered) == (3, 100)
     assert last.says(0) == "ready"
+    assert last.surges() == more.surges() == ["surge", "surge-64"]
     assert last.away(0) == 0
     first.words[scoreboard.MARK_NUMBER] = 42
     first.close()
     surge.close()
+    assert last.surges() == ["surge-64"]
     more.close()
+    assert last.surges() == []
     assert [one.slot for one in scoreboard.read(tmp_path)] == [1023]
     assert last.says(0) == ""
     assert last.away(0) > 0
