@@ -23,6 +23,7 @@ from svc.worker import loops
 from svc.worker.accepted import accept
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal
+from svc.worker.loop_server import LoopServer
 
 SWEEP_SECONDS = 0.5  # a wake-up can die with the worker that got it, so look now and then without one
 # Two connections within this time are a burst. The siblings have been woken too, but where CPUs are
@@ -79,6 +80,7 @@ class FairLine:
     helping: Helping | None = None
     alone: bool = False  # no siblings, or but for a moment: there is no line to keep in order
     room: Room | None = None  # None where it never ends
+    server: LoopServer | None = None  # accepts in our place what the only listener wakes us for
     _out: bool = False
     _aside: set[int] = field(default_factory=set)
     _settling: bool = False  # a request is about to begin, and another must not wait behind it
@@ -86,6 +88,7 @@ class FairLine:
     _sweeper: asyncio.TimerHandle | None = None
     _paused: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _last: float = -math.inf
+    _yields: bool = False  # before it joins the line again
     _complained: float = -math.inf
 
     async def join(self) -> None:
@@ -93,7 +96,10 @@ class FairLine:
         if self.helping is not None:
             self.helping.joins(self)
         for listener in self.listeners:
-            self.loop.loop.add_reader(listener.sock, self._woken, listener)
+            if self.server is not None:
+                await self.server.open(listener, self._server_took)
+            else:
+                self.loop.loop.add_reader(listener.sock, self._woken, listener)
         for listener in self.listeners:
             # Registering too early would end in libuv's own epoll_ctl failing, and that aborts.
             for _ in range(100):
@@ -124,7 +130,10 @@ class FairLine:
             if self._in_line(listener.sock.fileno()):
                 self._accept(listener)
             loops.leave(self.loop.epoll, listener.sock.fileno())
-            self.loop.loop.remove_reader(listener.sock)
+            if self.server is not None:
+                self.server.close()
+            else:
+                self.loop.loop.remove_reader(listener.sock)
         self._aside.clear()
         for timer in self._paused.values():
             timer.cancel()
@@ -220,15 +229,30 @@ class FairLine:
             return  # one connection, then its request: it is still there afterwards
         if self.helping is not None and not self.helping.may_take(listener):
             return
-        if not self.alone:
-            now = self.loop.loop.time()
-            if now - self._last < BURST_SECONDS:
-                os.sched_yield()
-            self._last = now
+        if not self.alone and self._is_burst():
+            os.sched_yield()
         client = self._take(listener)
         if client is not None and self.helping is not None:
             self.helping.accepted(listener, client)
         # A worker that found nothing, because a sibling was faster, keeps its place in line.
+
+    def _is_burst(self) -> bool:
+        """Whether the worker was woken just before, too."""
+        now = self.loop.loop.time()
+        before, self._last = self._last, now
+        return now - before < BURST_SECONDS
+
+    def _server_took(self) -> None:
+        """The loop was woken and has accepted a connection: what `_woken` and `_take` do around that."""
+        if self._sweeper is None:
+            return  # it still joins
+        if self.room is not None:
+            self.room.accepted()
+        if self.alone:
+            self._mind_descriptors()
+        else:
+            self._yields = self._is_burst()
+            self._begin_to_settle()
 
     def _take(self, listener: Listener) -> Any:
         """Accept, and leave the line until the request that came with the connection has had its turn."""
@@ -258,6 +282,10 @@ class FairLine:
             return
         if afterwards is not None:
             afterwards()
+        if self._yields:
+            self._yields = False
+            os.sched_yield()
+        self._mind_descriptors()
         for listener in self.listeners:
             self._enter(listener.sock.fileno())
 
@@ -267,6 +295,7 @@ class FairLine:
             # O_NONBLOCK belongs to the socket that all holders share: a program that cleared it would
             # make the next accept() hang.
             listener.sock.setblocking(False)
+        self._mind_descriptors()
         self.look()
 
     def _accept(self, listener: Listener) -> Any:
@@ -285,6 +314,11 @@ class FairLine:
         self.adopt(connection)
         return client
 
+    def _mind_descriptors(self) -> None:
+        """Do what `_accept` does when there are none left, before the loop's own server may notice it."""
+        if self.server is not None and not self._paused and self.server.is_short():
+            self._pause(self.listeners[0], OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+
     def _pause(self, listener: Listener, error: OSError) -> None:
         fd = listener.sock.fileno()
         loops.leave(self.loop.epoll, fd)
@@ -299,6 +333,7 @@ class FairLine:
 
     def _resume(self, fd: int) -> None:
         del self._paused[fd]
+        self._mind_descriptors()
         self._enter(fd)
 
 

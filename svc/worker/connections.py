@@ -78,6 +78,7 @@ class Adopter:
 
     async def settled(self) -> None:
         """Wait until every accepted connection is known to `http`."""
+        await asyncio.sleep(0)  # those that the loop's own server has accepted are in its next turn
         if self._pending:
             self._settled = self.loop.create_future()
             await self._settled

@@ -22,6 +22,7 @@ from svc.worker.lifespan import Lifespan
 from svc.worker.limits import CHECK_SECONDS, Recycling
 from svc.worker.listeners import Listener
 from svc.worker.log import Journal, WorkerError, adopt_logger
+from svc.worker.loop_server import LoopServer, proven
 from svc.worker.loops import Loop
 from svc.worker.membership import Membership
 from svc.worker.notify import Notify
@@ -98,7 +99,10 @@ class Server:
         for listener in self.listeners:
             accepting.callback(listener.sock.close)  # of an address that is given up it may be the last
         take = router.take if router is not None else adopted.adopt
-        line = FairLine(self.loop, self.listeners, take, self.journal, self.helping, self.alone, self.room)
+        server = await self._loop_server() if router is None and self.helping is None else None
+        line = FairLine(
+            self.loop, self.listeners, take, self.journal, self.helping, self.alone, self.room, server
+        )
         await line.join()
         accepting.callback(line.leave)
         if self.program is not None:
@@ -111,6 +115,12 @@ class Server:
             accepting.callback(router.withdraw)
             self._tick(accepting, silence.CHECK_SECONDS, partial(self._close_silent, router))
         return accepting
+
+    async def _loop_server(self) -> LoopServer | None:
+        """Who accepts in our place, where there is one TCP listener, and it is served to all alike."""
+        if len(self.listeners) != 1 or not self.listeners[0].is_tcp:
+            return None
+        return await proven(self.loop, self.http.make_protocol, self.journal)
 
     def _start_ticking(self, ticking: contextlib.ExitStack, stop: asyncio.Event) -> None:
         self._tick(ticking, DATE_SECONDS, self.http.refresh_headers)

@@ -115,6 +115,26 @@ async def _crash(scope: Any, query: dict[str, str], receive: Any, send: Any) -> 
     os._exit(int(query.get("status", "1")))
 
 
+_kept: list[int] = []
+
+
+async def _eat(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
+    """Take all descriptors that are left."""
+    del scope, query, receive
+    try:
+        while True:
+            _kept.append(os.dup(1))
+    except OSError:
+        await _answer(send, b"%d taken\n" % len(_kept))
+
+
+async def _give_back(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
+    del scope, query, receive
+    while _kept:
+        os.close(_kept.pop())
+    await _answer(send, b"given back\n")
+
+
 async def _fail(scope: Any, query: dict[str, str], receive: Any, send: Any) -> None:
     del scope, query, receive, send
     raise RuntimeError("this request always fails")
@@ -129,6 +149,8 @@ ROUTES = {
     "/hang": _hang,
     "/crash": _crash,
     "/fail": _fail,
+    "/eat": _eat,
+    "/give-back": _give_back,
 }
 
 app = application

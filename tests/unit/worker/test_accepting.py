@@ -112,17 +112,18 @@ def test_a_stopped_worker_is_not_in_the_line(loop: str) -> None:
         absent.process.send_signal(signal.SIGCONT)
 
 
-def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str) -> None:
+@pytest.mark.parametrize("limit", [40, 300])
+def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str, limit: int) -> None:
     with (
         listen() as listener,
-        run_worker("--loop", loop, app="hello:app", listeners=[listener], limit=40) as worker,
+        run_worker("--loop", loop, app="hello:app", listeners=[listener], limit=limit) as worker,
         contextlib.ExitStack() as stack,
     ):
-        clients = [stack.enter_context(Client(listener)) for _ in range(60)]
+        clients = [stack.enter_context(Client(listener)) for _ in range(limit + 20)]
         worker.line("Too many open files; pausing for 1 s")
         before = cpu_seconds(worker.process.pid)
         clients[0].get()  # those that were accepted are served
-        for client in clients[:45]:
+        for client in clients[:-15]:
             client.sock.close()
         assert clients[-1].get()[0] == 200
         assert cpu_seconds(worker.process.pid) - before < 0.5  # no busy loop in the pause
@@ -131,6 +132,24 @@ def test_without_descriptors_accepting_pauses_and_says_so_once(loop: str) -> Non
             client.sock.close()
         assert worker.ended() == 0
         assert worker.journal.count("Too many open files") == 1
+
+
+def test_who_has_no_descriptor_left_takes_no_connection(loop: str) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen())
+        # As units have it: then a request begins before its worker is in line again.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        worker = stack.enter_context(
+            run_worker("--loop", loop, "--workers", "2", listeners=[listener], limit=300)
+        )
+        known, eater, *strangers = [stack.enter_context(Client(listener)) for _ in range(7)]
+        assert known.get()[0] == 200
+        assert eater.get("/eat")[2].endswith(b" taken\n")
+        for stranger in strangers:
+            stranger.ask()
+        worker.line("Too many open files; pausing for 1 s")
+        assert known.get("/give-back")[0] == 200
+        assert [stranger.answer()[0] for stranger in strangers] == [200] * 5
 
 
 def cpu_seconds(pid: int) -> float:
