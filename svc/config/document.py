@@ -103,7 +103,7 @@ def _parse(text: Text) -> dict[str, object] | Problem:
 def _place(message: str, text: str) -> tuple[str, int | None]:
     """Split "… (at line 3, column 5)", as tomllib says it, into text and line; the column stays."""
     if message.endswith(" (at end of document)"):
-        return message, max(1, len(text.splitlines()))
+        return message, text.removesuffix("\n").count("\n") + 1  # TOML knows no other end of a line
     what, _, place = message.rpartition(" (at line ")
     number, _, column = place.partition(", column ")
     if what and number.isdigit():

@@ -102,12 +102,7 @@ class FairLine:
                 self.loop.loop.add_reader(listener.sock, self._woken, listener)
         for listener in self.listeners:
             # Registering too early would end in libuv's own epoll_ctl failing, and that aborts.
-            for _ in range(100):
-                if loops.watched(self.loop.epoll, listener.sock.fileno()):
-                    break
-                await asyncio.sleep(0)
-            else:
-                raise loops.LoopUnfit(f"{self.loop.name} does not register listener {listener.name}")
+            await loops.registered(self.loop, listener.sock.fileno(), f"listener {listener.name}")
             if self._in_line(listener.sock.fileno()):
                 loops.reregister(self.loop.epoll, listener.sock.fileno())
             else:

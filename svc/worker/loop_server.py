@@ -2,8 +2,8 @@
 
 Uvloop accepts in C, without a Python socket and without a coroutine for each connection: of a request that
 comes on a new connection that saves a fifth. Its server may have the line's listener if it takes one
-connection each time it is woken, as libuv does since 1.45; older ones, and asyncio, take all that wait. So it
-is proven first, as the loop's epoll instance is.
+connection each time it is woken, as uvloop 0.18 does and newer ones; older ones, and asyncio, take all that
+wait. So it is proven first, as the loop's epoll instance is.
 
 Two things that our own way sees are not told here, and are kept from happening. Out of descriptors, libuv
 would accept and close whatever waits (`uv__emfile_trick`): so the worker joins the line only with one to
@@ -104,7 +104,7 @@ async def proven(chosen: loops.Loop, make: Make, journal: Journal) -> LoopServer
         return None
     try:
         fits = await asyncio.wait_for(_Proof(chosen).fits(), PROOF_SECONDS)
-    except (OSError, TimeoutError):
+    except (loops.LoopUnfit, OSError, TimeoutError):
         fits = False
     return LoopServer(chosen.loop, make, journal) if fits else None
 
@@ -122,8 +122,7 @@ class _Proof:
             self.sock.bind("")  # an abstract name that the kernel chooses, unix(7)
             server = await self.chosen.loop.create_unix_server(self._made, sock=self.sock)
             try:
-                if not await self._happens(lambda: loops.watched(self.chosen.epoll, self.sock.fileno())):
-                    return False
+                await loops.registered(self.chosen, self.sock.fileno(), "the listener of a proof")
                 loops.reregister(self.chosen.epoll, self.sock.fileno())
                 one.connect(self.sock.getsockname())
                 other.connect(self.sock.getsockname())

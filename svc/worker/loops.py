@@ -19,6 +19,7 @@ from pathlib import Path
 from svc.worker.log import Journal
 
 PROOF_SECONDS = 2.0  # generous: a loop that works needs milliseconds
+TURNS = 100  # of the loop, for what needs one or two
 EXCLUSIVE = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 
@@ -104,7 +105,7 @@ async def prove(loop: asyncio.AbstractEventLoop) -> select.epoll:
 
 async def _appears(fd: int) -> select.epoll:
     # libuv hands new descriptors to the kernel at its next turn, asyncio at once.
-    for _ in range(100):
+    for _ in range(TURNS):
         for number in _epolls():
             if _watching(number, fd):
                 return select.epoll.fromfd(os.dup(number))  # ours to close
@@ -129,9 +130,13 @@ def _watching(epoll: int, fd: int) -> bool:
     return any(line.split()[:2] == ["tfd:", str(fd)] for line in lines)
 
 
-def watched(epoll: select.epoll, fd: int) -> bool:
-    """Whether `epoll` has `fd` registered, proc_pid_fdinfo(5)."""
-    return _watching(epoll.fileno(), fd)
+async def registered(chosen: Loop, fd: int, what: str) -> None:
+    """Wait until the loop has handed `fd` to the kernel, a turn or two. Raises LoopUnfit, about `what`."""
+    for _ in range(TURNS):
+        if _watching(chosen.epoll.fileno(), fd):
+            return
+        await asyncio.sleep(0)
+    raise LoopUnfit(f"{chosen.name} does not register {what}")
 
 
 def reregister(epoll: select.epoll, fd: int) -> None:

@@ -87,6 +87,7 @@ class Server:
             await stop.wait()
             accepting.close()
             await self._drain(adopted)
+            await self.http.end_lingering()
             await self._shut_down(lifespan)
         return self._replaced
 

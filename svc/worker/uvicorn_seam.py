@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 from svc.worker import middleware, pipelines
 from svc.worker.answering import CLOSE, answering, responder
@@ -77,7 +77,8 @@ class Http:
             config.loaded_app = answering(config.loaded_app, respond)
         self.config = config
         self.app = app
-        self.state: Any = ServerState()
+        self.state = cast("Any", ServerState())
+        self.state.lingering = set()  # transports of clients that were refused, see svc.worker.edge.refusal
         self.app_state: dict[str, Any] = {}
         self.parser = config.http_protocol_class.__module__.rpartition(".")[2].partition("_")[0]
         telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
@@ -132,6 +133,12 @@ class Http:
     def answered(self) -> int:
         """Requests answered so far."""
         return int(self.state.total_requests)
+
+    async def end_lingering(self) -> None:
+        """Close the connections of refused clients, for whom no drain waits."""
+        for transport in list(self.state.lingering):
+            transport.close()
+        await asyncio.sleep(0)  # in the loop's next turn they are closed
 
     # Headers of every answer
 

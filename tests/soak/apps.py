@@ -3,7 +3,7 @@
 LEAK = 200_000  # bytes, that a request of /leak leaves behind
 
 _ASGI = """
-import asyncio, os, random, signal, socket, sys, threading, time
+import asyncio, os, random, signal, socket, sys, threading
 
 VERSION = {version!r}
 kept = []
@@ -65,7 +65,7 @@ async def app(scope, receive, send):
         while True:
             leaked.append(b"x" * {leak})
     elif path == "/hang":
-        time.sleep(300)
+        threading.Event().wait()
     elif path == "/thread":
         await asyncio.to_thread(deadlock)
     if path == "/":

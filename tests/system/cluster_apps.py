@@ -15,7 +15,7 @@ async def take(message):
     if message.data == "pid":
         return os.getpid()
     if message.data == "hang":
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     if message.data == "exit":
         os._exit(3)
     if message.data == "fail":

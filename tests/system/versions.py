@@ -5,7 +5,7 @@ FILE = f"{FOLDER}/webapp.py"
 PYTHON = "/opt/svc-venv/bin/python"
 
 _APPLICATION = """
-import asyncio, os, sys, time
+import asyncio, os, sys, threading
 
 VERSION = {version!r}
 WORKER = os.environ["SVC_SLOT"]
@@ -24,7 +24,7 @@ async def app(scope, receive, send):
                 return
     path = scope["path"]
     if path == "/hang":
-        time.sleep(300)
+        threading.Event().wait()
     if path == "/crash":
         os._exit(3)
     if path == "/slow":
@@ -57,7 +57,7 @@ BROKEN = {
     "syntax error": "def app(:\n",
     "exits at once": "import sys\nsys.exit('no licence')\n",
     "fails in start-up": fails_in_start_up("raise RuntimeError('no database')"),
-    "hangs in start-up": fails_in_start_up("await asyncio.sleep(3600)"),
+    "hangs in start-up": fails_in_start_up("await asyncio.Event().wait()"),
 }
 
 # What the one line in which a rollout says why it failed has about each.

@@ -57,7 +57,7 @@ class Handlers:
             self._begin(function, blocking, message)
 
     def _take_with(self, slot: int, incarnation: int, frame: Frame, fds: list[int]) -> None:
-        """Begin the handlers of one that came with descriptors."""
+        """Begin the handlers of a request, or of one whose value comes in a memory file."""
         _, what, _, number, _ = frame
         answer_to = None
         try:

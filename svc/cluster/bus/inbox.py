@@ -20,6 +20,7 @@ from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFU
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred, unix(7): pid, uid, gid
 _UID = slice(4, 8)
+_NO_UID = b"\xff" * 4  # (uid_t) -1, which no user has
 _DESCRIPTOR = struct.Struct("@i")
 # Plain numbers: the operators of the enumeration that these are would take longer than the rest of a message.
 _FLAGS = int(socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
@@ -98,8 +99,7 @@ class Inbox:
         words[RECEIVED] += 1
         self._take(slot, incarnation, (kind, what, flags, number, self._buffer[wire.ALONE_SIZE : size]), [])
         if self._held and self._at == len(self._datagram):  # else a handler that waits has read on
-            self._held = False
-            self._recv(1)
+            self._consume()
 
     def read(self, most: int) -> None:
         """Begin up to `most` messages. A handler that waits in this thread may call this again."""
@@ -140,7 +140,7 @@ class Inbox:
     def _look(self, size: int, ancillary: Ancillary, cut: int) -> None:
         """Find out whose datagram it is that is in the buffer, and whether it is one that is taken."""
         self._held = True
-        uid = b""
+        uid = _NO_UID
         for level, kind, data in ancillary:
             if level != _SOL_SOCKET:
                 continue

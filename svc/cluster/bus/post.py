@@ -9,7 +9,7 @@ from typing import Any
 
 from svc.cluster import scoreboard
 from svc.cluster.bus import exchange, values, wire
-from svc.cluster.bus.outbox import GATHERED, Outbox, settled
+from svc.cluster.bus.outbox import Outbox, settled
 from svc.cluster.bus.packing import pack
 from svc.cluster.bus.receivers import Receivers
 from svc.cluster.errors import NoSuchSlot, QueueFull
@@ -40,7 +40,7 @@ class Post:
         message, fds = self._pack(wire.MESSAGE, data)
         full: dict[asyncio.Future[None], Slot] = {}
         outbox, slots = self.outbox, self._receivers.all(include_self=include_self)
-        left = slots if fds or len(message) > GATHERED else outbox.offer_all(slots, message)
+        left = slots if fds else outbox.offer_all(slots, message)
         count = len(slots) - len(left)
         try:
             for slot in left:

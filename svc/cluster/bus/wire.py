@@ -61,7 +61,7 @@ _HEADER = struct.Struct("<4sIQ")
 _FRAME = struct.Struct("<IBBHQ")
 HEADER_SIZE = _HEADER.size
 FRAME_SIZE = _FRAME.size
-ALONE = struct.Struct("<4sIQIBBHQ")
+ALONE = struct.Struct(_HEADER.format + _FRAME.format.removeprefix("<"))
 """A header and the message that is alone behind it: what most datagrams are."""
 ALONE_SIZE = ALONE.size
 INLINE = LIMIT - HEADER_SIZE - FRAME_SIZE

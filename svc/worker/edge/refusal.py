@@ -62,6 +62,8 @@ class _Deaf(asyncio.Protocol):
     def __init__(self, protocol: Any, seconds: float | None = None) -> None:
         self._protocol = protocol
         self._timer = protocol.loop.call_later(seconds, protocol.transport.close) if seconds else None
+        if seconds:
+            protocol.server_state.lingering.add(protocol.transport)
 
     def pause_writing(self) -> None:
         """As before."""
@@ -75,4 +77,5 @@ class _Deaf(asyncio.Protocol):
         """As before."""
         if self._timer is not None:
             self._timer.cancel()
+        self._protocol.server_state.lingering.discard(self._protocol.transport)
         self._protocol.connection_lost(exc)

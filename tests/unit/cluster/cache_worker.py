@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import signal
 import struct
 import sys
 import time
@@ -79,7 +80,7 @@ def compute_for_ever(cache: BlockingCache) -> None:
 
     def endless() -> None:
         print("computing", flush=True)
-        time.sleep(3600)
+        signal.pause()
 
     cache.get_or_compute("answer", endless)
 
@@ -92,7 +93,7 @@ def hold_a_read(cache: BlockingCache) -> None:
         for part in store._parts:
             stack.enter_context(part._opened().begin())
         print("reading", flush=True)
-        time.sleep(3600)
+        signal.pause()
 
 
 def hold_a_write(cache: BlockingCache) -> None:
@@ -101,7 +102,7 @@ def hold_a_write(cache: BlockingCache) -> None:
     def endless(txn: "Writing") -> None:
         entries.put(txn, b"key", b"shalf of it", entries.NEVER)
         print("writing", flush=True)
-        time.sleep(3600)
+        signal.pause()
 
     store = cache._store
     assert isinstance(store, Embedded)

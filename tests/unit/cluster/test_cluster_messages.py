@@ -55,7 +55,7 @@ got = []
 async def slow(message):
     if message.data == "slow":
         async with asyncio.timeout(10):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         return asyncio.current_task() is not None
 
 @cluster.on_message
