@@ -29,8 +29,6 @@ SWEEP_SECONDS = 0.5  # a wake-up can die with the worker that got it, so look no
 # Two connections within this time are a burst. The siblings have been woken too, but where CPUs are
 # few they do not run yet, and one worker would take all: 60 of 60, where 18 to 23 are a fair third.
 BURST_SECONDS = 0.002
-# Until a request that has come with its connection is in the application: the loops need three turns for it.
-SETTLING_TURNS = 4
 PAUSE_SECONDS = 1.0  # after running out of descriptors or memory
 COMPLAIN_SECONDS = 60.0  # between two lines in the journal about that
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -265,7 +263,7 @@ class FairLine:
         for listener in self.listeners:
             loops.leave(self.loop.epoll, listener.sock.fileno())
         self._settling = True
-        self.loop.loop.call_soon(self._settle, SETTLING_TURNS)
+        self.loop.loop.call_soon(self._settle, self.loop.settling_turns)
 
     def _settle(self, turns: int) -> None:
         if turns:

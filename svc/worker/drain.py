@@ -60,7 +60,6 @@ class Drain:
         """Drain. Returns when no connection is left, or, after the deadline, when the rest was cut off."""
         loop = asyncio.get_running_loop()
         self._began = loop.time()
-        self.http.draining = True
         if self.meeting is not None:
             self._siblings = Siblings(loop, self.meeting, self.adopts.adopt, self._schedule)
             self._seek(self._began)

@@ -1,19 +1,23 @@
-"""A WSGI application called straight from the parser, without a task and without the way through ASGI.
+"""A WSGI application called straight from the loop, without a task and without the way through ASGI.
 
 For a request without a body that has come as a whole in one read, which most are. The others, and an answer
-that does not come as a whole, and a second request in the same read, go the other way (`svc.worker.wsgi`), at
+that does not come as a whole, and the others of a pipeline, go the other way (`svc.worker.wsgi`), at
 whatever point it turns out to be so.
+
+It is called in the loop's next turn, when all connections that had something to read have been read: so the
+answers leave together, and a client with many connections is woken once for them. Called at once, right where
+the request was parsed, each request would cost a quarter more.
 """
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import Any
 
 from svc.worker.answering import Respond
-from svc.worker.edge.gate import TARGET, fault
+from svc.worker.edge.gate import TARGET, Glance
 from svc.worker.edge.strict import FRAMING
 from svc.worker.middleware import Proxied, is_proxied
 from svc.worker.wsgi import Exchange, GoesOn, WsgiApplication, environ_of
@@ -21,58 +25,53 @@ from svc.worker.wsgi import Exchange, GoesOn, WsgiApplication, environ_of
 NOT_PLAIN = {*FRAMING, b"expect", b"upgrade"}
 
 
-def inline(
-    protocol_class: Any, app: WsgiApplication, proxied: Proxied, respond: Respond, may: Callable[[], bool]
-) -> Any:
-    """`protocol_class`, uvicorn's on httptools, which calls `app` itself as long as it `may`."""
+def inline(protocol_class: Any, app: WsgiApplication, proxied: Proxied, respond: Respond) -> Any:
+    """`protocol_class`, uvicorn's on httptools, which calls `app` itself."""
     if not hasattr(protocol_class, "_start_asgi_task"):
         return protocol_class  # an older uvicorn
     start = protocol_class._start_asgi_task
+    glance = Glance()
 
     class Inline(protocol_class):  # type: ignore[misc]
-        """Keeps the request whose body has not come yet, as long as one read is parsed."""
+        """Holds the request that came first in a read, until the read is over and then until its turn."""
 
-        _first = False
-        _held: Any = None
+        held: Any = None  # a request, not begun; see `pipelines.running`
+        _reading = False
 
         def data_received(self, data: bytes) -> None:
-            self._first = True
+            free = self._reading = self.held is None
             super().data_received(data)
-            self._first = False
-            if self._held is not None:
-                held, self._held = self._held, None
-                start(self, *held)
+            self._reading = False
+            if not free or self.held is None:
+                return
+            if self.held.more_body:
+                cycle, self.held = self.held, None
+                start(self, cycle, self.app)
+            else:
+                context = contextvars.copy_context()  # as each task has one
+                self.loop.call_soon(self._call, context, context=context)
 
         def _start_asgi_task(self, cycle: Any, asgi: Any) -> None:
-            if not self._first:
-                # The one before, in the same read, may have been answered meanwhile.
-                if self.transport.is_closing():
-                    return
-                self._unset_keepalive_if_required()
-            if not self._first or asgi is not self.app or not may() or not self._is_plain():
-                start(self, cycle, asgi)
+            if self._reading and asgi is self.app and self._is_plain():
+                self.held = cycle
             else:
-                self._first = False  # the others on this loop shall not wait for a whole pipeline
-                self._held = cycle, asgi
+                start(self, cycle, asgi)
 
         def _is_plain(self) -> bool:
             """Whether the request has no body, and nothing that has to be put right or refused."""
             scope = self.scope
-            for name, _ in scope["headers"]:
-                if name in NOT_PLAIN:
-                    return False
-            return TARGET not in scope and not fault(scope)
+            fields = dict(scope["headers"])
+            return NOT_PLAIN.isdisjoint(fields) and TARGET not in scope and not glance.fault(scope, fields)
 
-        def on_message_complete(self) -> None:
-            super().on_message_complete()
-            if self._held is not None:
-                cycle, self._held = self._held[0], None
-                context = contextvars.copy_context()  # as each task has one
-                goes_on = context.run(_answer, self.loop, cycle, app, proxied, respond)
-                if goes_on is not None:
-                    task = self.loop.create_task(cycle.run_asgi(goes_on), context=context)
-                    task.add_done_callback(self.tasks.discard)
-                    self.tasks.add(task)
+        def _call(self, context: contextvars.Context) -> None:
+            cycle, self.held = self.held, None
+            if cycle.disconnected:
+                return
+            goes_on = _answer(self.loop, cycle, app, proxied, respond)
+            if goes_on is not None:
+                task = self.loop.create_task(cycle.run_asgi(goes_on), context=context)
+                task.add_done_callback(self.tasks.discard)
+                self.tasks.add(task)
 
     Inline.__name__ = protocol_class.__name__
     return Inline

@@ -35,6 +35,14 @@ class Loop:
     loop: asyncio.AbstractEventLoop
     epoll: select.epoll
 
+    @property
+    def settling_turns(self) -> int:
+        """In which turn after the one that took a connection the application has the request in it.
+
+        If that came with the connection, as with DeferAcceptSec= in the socket unit.
+        """
+        return 2 if self.name == "uvloop" else 3
+
 
 def choose(journal: Journal, wanted: str = "auto") -> Loop:
     """The fastest loop that passes the proof; `wanted` may name one ("uvloop", "asyncio").

@@ -9,6 +9,9 @@ Tasks = set["asyncio.Task[None]"]
 
 def running(protocol: Any, tasks: Tasks) -> Any:
     """The request that is being answered: with a pipeline, `protocol.cycle` is the last one in it."""
+    held = getattr(protocol, "held", None)
+    if held is not None:
+        return held  # about to be answered, see `svc.worker.inline`
     for task in tasks:
         cycle = inspect.getcoroutinelocals(task.get_coro()).get("self")  # type: ignore[arg-type]
         if getattr(cycle, "transport", None) is protocol.transport:

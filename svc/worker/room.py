@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from svc.worker.accept import SETTLING_TURNS, FairLine
+from svc.worker.accept import FairLine
 from svc.worker.middleware import Asgi
 
 
@@ -87,7 +87,8 @@ class Limited:
         self._settling += 1
         if self._taken + self._settling >= self.limit:
             self._line.step_out()
-        self._line.loop.loop.call_soon(self._settle, SETTLING_TURNS)
+        loop = self._line.loop
+        loop.loop.call_soon(self._settle, loop.settling_turns)
 
     def _settle(self, turns: int) -> None:
         assert self._line is not None

@@ -84,10 +84,9 @@ class Http:
         telling = pipelines.telling(config.http_protocol_class, self.state.tasks)
         self._protocol = greeting(strict(parting(telling), headers))
         if wsgi is not None and respond is not None and proxied is not None:
-            self._protocol = inline(self._protocol, wsgi, proxied, respond, lambda: not self.draining)
+            self._protocol = inline(self._protocol, wsgi, proxied, respond)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
         self._closing = False
-        self.draining = False  # no more calls of a WSGI application but in tasks, which a drain can see
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.
         self._socket_state: Any = ServerState()
         self._socket_state.connections = self.state.connections

@@ -27,33 +27,47 @@ _LENGTH = re.compile(rb"[0-9]+")
 
 def guard(app: Asgi, body: int = 0) -> Asgi:
     """`app`, behind what refuses; `body` is how many bytes a request may carry, 0 for any number."""
-    watched = b"content-length" if body else b"transfer-encoding"
-    hosts: set[bytes] = set()
+    glance = Glance()
 
     def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if scope["type"] == "http":
-            headers = scope["headers"]
-            fields = dict(headers)
-            if (
-                fields.get(b"host") not in hosts
-                or len(fields) != len(headers)
-                or scope["http_version"] != "1.1"
-                or scope["raw_path"][:1] != b"/"
-                or b"#" in scope["raw_path"]
-                or TARGET in scope
-                or b"transfer-encoding" in fields
-                or watched in fields
-            ):
-                status = fault(scope, body)
-                if status:
-                    return refuse(status, receive, send)
-                if len(hosts) < KNOWN_HOSTS and b"host" in fields:
-                    hosts.add(fields[b"host"])
-                if body and b"transfer-encoding" in fields:
-                    return _bounded(app, body, scope, receive, send)
+            fields = dict(scope["headers"])
+            status = glance.fault(scope, fields, body)
+            if status:
+                return refuse(status, receive, send)
+            if body and b"transfer-encoding" in fields:
+                return _bounded(app, body, scope, receive, send)
         return app(scope, receive, send)
 
     return call
+
+
+class Glance:
+    """`fault` at the price of a few look-ups for a plain request, which most are."""
+
+    __slots__ = ("_hosts",)
+
+    def __init__(self) -> None:
+        self._hosts: set[bytes | None] = set()
+
+    def fault(self, scope: Any, fields: dict[bytes, bytes], body: int = 0) -> int:
+        """The same; `fields` are the headers, of those with one name any one."""
+        path = scope["raw_path"]
+        if (
+            fields.get(b"host") in self._hosts
+            and len(fields) == len(scope["headers"])
+            and scope["http_version"] == "1.1"
+            and path[:1] == b"/"
+            and b"#" not in path
+            and TARGET not in scope
+            and b"transfer-encoding" not in fields
+            and not (body and b"content-length" in fields)
+        ):
+            return 0
+        status = fault(scope, body)
+        if not status and b"host" in fields and len(self._hosts) < KNOWN_HOSTS:
+            self._hosts.add(fields[b"host"])
+        return status
 
 
 def fault(scope: Any, body: int = 0) -> int:
