@@ -9,7 +9,9 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 import uuid
+from functools import partial
 from pathlib import Path
 
 # The parts of systemd itself that a test has no use for. All else that a package of the host would
@@ -26,6 +28,9 @@ UNNEEDED = (
     "var-lib-machines.mount",
 )
 
+# With --keep-unit, systemd-nspawn leaves a reboot to who started it (systemd-nspawn@.service).
+REBOOTED = 133
+
 # Where packages ask to be started from at boot.
 WANTS = ("multi-user", "graphical", "sockets", "timers", "paths", "machines", "remote-fs")
 
@@ -34,7 +39,7 @@ JOURNALD = "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRuntimeMaxUse=2
 
 
 def main() -> None:
-    """Mount the overlay, make it small, and become systemd-nspawn."""
+    """Mount the overlay, make it small, and run systemd-nspawn on it until the machine is switched off."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="an empty folder, for the mounts")
     parser.add_argument("--name", required=True, help="the host name of the machine")
@@ -45,6 +50,7 @@ def main() -> None:
     root = mount(options.directory, options.root)
     prepare(root, options.name)
     nspawn = [
+        *("setpriv", "--pdeathsig", "TERM"),  # should this process be killed, the machine is powered off
         "systemd-nspawn",
         "--quiet",
         f"--directory={root}",
@@ -58,10 +64,15 @@ def main() -> None:
         "--timezone=off",
         *(f"--bind-ro={bind}" for bind in options.bind_ro),
     ]
+    enter = None
     if not Path("/run/systemd/system").is_dir():
         nspawn.append("--keep-unit")  # no systemd on the host, hence nobody to ask for a scope
-        own_cgroup(options.directory.parent.name)
-    os.execvpe(nspawn[0], nspawn, os.environ | cgroups(root))
+        enter = partial(own_cgroup, options.directory.parent.name)
+    environment = os.environ | cgroups(root)
+    status = REBOOTED
+    while status == REBOOTED:
+        status = subprocess.run(nspawn, env=environment, preexec_fn=enter, check=False).returncode
+    sys.exit(status)
 
 
 def private(directory: Path | str) -> None:

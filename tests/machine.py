@@ -87,14 +87,24 @@ class Machine:
         """Boot, and return when systemd is up. Raises MachineError, with what systemd said."""
         self._nspawn = Nspawn(self.binds, self.root, timeout)
         try:
-            state = self.systemctl("is-system-running", "--wait", check=False).stdout.strip()
-            if state != "running":
-                failed = self.systemctl("--failed", "--no-legend", "--plain").stdout
-                raise MachineError(f"the machine is {state}, not running; failed units:\n{failed}")
+            self._wait_running()
             self.checkpoint()
         except BaseException:
             self.close()
             raise
+
+    def _wait_running(self) -> None:
+        state = self.systemctl("is-system-running", "--wait", check=False).stdout.strip()
+        if state != "running":
+            failed = self.systemctl("--failed", "--no-legend", "--plain").stdout
+            raise MachineError(f"the machine is {state}, not running; failed units:\n{failed}")
+
+    def reboot(self, timeout: float = 120.0) -> None:
+        """Reboot as an administrator does, and return when systemd is up. Raises MachineError."""
+        assert self._nspawn is not None
+        self._end_commands()
+        self._nspawn.reboot(lambda: self.systemctl("reboot"), timeout)
+        self._wait_running()
 
     def close(self) -> None:
         """End the machine. What it had mounted is gone with its last process."""

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -47,15 +47,37 @@ class Nspawn:
         self._cleanup = contextlib.ExitStack()
         try:
             self._directory = self._own_directory()
-            # Closed when the boot is done: a queue that nobody reads would fill with the next messages,
-            # then systemd-nspawn blocks, and with it the machine's PID 1.
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-                notify.bind(str(self._directory / "notify"))
+            with self._notifications() as notify:
                 self._start(binds, root)
                 self._wait_ready(notify, time.monotonic() + timeout)
         except BaseException:
             self.close()
             raise
+
+    def reboot(self, ask: Callable[[], object], timeout: float) -> None:
+        """Call `ask`, which is to ask the machine to reboot, and return when it is up again.
+
+        What was written to its root is still there, and nothing that was in memory. Raises MachineError.
+        """
+        with self._notifications() as notify:
+            ask()
+            self.leader = 0
+            self._wait_ready(notify, time.monotonic() + timeout)
+
+    @contextlib.contextmanager
+    def _notifications(self) -> Iterator[socket.socket]:
+        """Where systemd-nspawn says how a boot goes.
+
+        Closed when that is done: a queue that nobody reads would fill with the next messages, then
+        systemd-nspawn blocks, and with it the machine's PID 1.
+        """
+        path = self._directory / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(path))
+            try:
+                yield notify
+            finally:
+                path.unlink()
 
     def console(self) -> str:
         """What systemd-nspawn and the console of the machine said."""

@@ -93,10 +93,11 @@ def _answer(
         try:
             if isinstance(chunks, (list, tuple)):
                 whole = b"".join([*exchange.written, *chunks])
-                if respond(cycle, *exchange.head(len(whole)), whole[: exchange.left]):
+                head = exchange.head(len(whole))
+                if _inside(loop, respond, cycle, *head, whole[: exchange.left]):
                     return None
                 return exchange.finishing(chunks)
-            return _first(cycle, exchange, chunks, respond)
+            return _first(loop, cycle, exchange, chunks, respond)
         except BaseException as error:
             return exchange.finishing(chunks, _failing(error))
     except BaseException as error:
@@ -105,14 +106,29 @@ def _answer(
         asyncio._set_running_loop(loop)
 
 
-def _first(cycle: Any, exchange: Exchange, chunks: Iterable[bytes], respond: Respond) -> GoesOn | None:
+def _inside(loop: asyncio.AbstractEventLoop, respond: Respond, *answer: Any) -> bool:
+    """Respond as part of the loop again: a drain that hears of it has things to do there."""
+    asyncio._set_running_loop(loop)
+    try:
+        return respond(*answer)
+    finally:
+        asyncio._set_running_loop(None)
+
+
+def _first(
+    loop: asyncio.AbstractEventLoop,
+    cycle: Any,
+    exchange: Exchange,
+    chunks: Iterable[bytes],
+    respond: Respond,
+) -> GoesOn | None:
     """Answer with the first chunk when it is the whole."""
     left = iter(chunks)
     chunk = next(left, None)
     if chunk is None or exchange.written:
         return exchange.finishing(chunks, chain(() if chunk is None else (chunk,), left))
     head = exchange.head(None)
-    if exchange.left != len(chunk) or not respond(cycle, *head, chunk):
+    if exchange.left != len(chunk) or not _inside(loop, respond, cycle, *head, chunk):
         return exchange.finishing(chunks, chain((chunk,), left))
     exchange.begun = True
     for _ in left:

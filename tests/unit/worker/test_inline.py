@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,11 +27,16 @@ class Site:
         self.http = Http(guard(as_asgi(self.app)), websockets=False, wsgi=self.app if inline else None)
         self.sockets = ExitStack()
 
-    def app(self, environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    def app(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Answer in WSGI."""
         self.happened.append(f"called {environ['PATH_INFO']}")
-        start_response("200 OK", [])
-        return [b"ok"]
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        if environ["QUERY_STRING"] != "chunks":
+            start_response("200 OK", [])
+            return [b"ok"]
+        start_response("200 OK", [("Content-Length", "2")])
+        return iter([b"ok"])
 
     async def connect(self, after_read: Callable[[Any], None] = lambda _: None) -> socket.socket:
         """A client; `after_read` is called with the protocol each time something was read from it."""
@@ -39,6 +44,7 @@ class Site:
         self.sockets.enter_context(ours)
         theirs.setblocking(False)
         protocol: Any = self.http.make_protocol()
+        protocol.access_log = False  # as in a worker; pytest's capture of all loggers would be one
         receive = protocol.data_received
 
         def data_received(data: bytes) -> None:
@@ -107,20 +113,21 @@ def test_what_comes_while_a_request_waits_for_its_turn_is_answered_behind_it(sit
     assert site.happened == ["read", "read", "called /1", "called /2", "called /3"]
 
 
-def test_a_drain_that_begins_before_its_turn_hears_of_the_answer(site: Site) -> None:
-    answered: list[int] = []
+@pytest.mark.parametrize("answer", [b"whole", b"chunks"])
+def test_a_drain_that_begins_before_its_turn_hears_of_the_answer(answer: bytes, site: Site) -> None:
+    answered: list[object] = []
 
     async def work() -> bytes:
         def drain(protocol: Any) -> None:
             assert site.http.is_busy(protocol)
-            site.http.listen_in(protocol, lambda: None, lambda: answered.append(1))
+            site.http.listen_in(protocol, lambda: None, lambda: answered.append(asyncio.get_running_loop()))
 
         client = await site.connect(drain)
-        client.send(REQUEST % 1)
+        client.send(b"GET /?%b HTTP/1.1\r\nHost: a\r\n\r\n" % answer)
         return await site.told(client, b"ok")
 
     assert b"200 OK" in run(site, work())
-    assert answered == [1]
+    assert answered == [site.loop]
 
 
 def test_a_drain_lets_the_first_of_a_pipeline_not_close_before_its_turn(site: Site) -> None:
