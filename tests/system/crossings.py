@@ -24,6 +24,7 @@ CROSSINGS = frozenset(
         "test_limits.py::test_requests[wsgi-1-fresh]",
         "test_limits.py::test_requests[wsgi-3-keep-alive]",
         "test_limits.py::test_requests[wsgi-3-fresh]",
+        "test_reboot.py::test_an_app_is_back_after_a_reboot_in_the_middle_of_a_rollout",
         "test_scaling.py::test_auto_goes_from_one_listener_to_two_and_back",
         "test_scaling.py::test_two_four_one[one listener-fresh]",
         "test_scaling.py::test_two_four_one[per-worker-keep-alive]",
