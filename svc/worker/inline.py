@@ -4,9 +4,9 @@ For a request without a body that has come as a whole in one read, which most ar
 that does not come as a whole, and the others of a pipeline, go the other way (`svc.worker.wsgi`), at
 whatever point it turns out to be so.
 
-It is called in the loop's next turn, when all connections that had something to read have been read: so the
-answers leave together, and a client with many connections is woken once for them. Called at once, right where
-the request was parsed, each request would cost a quarter more.
+It is called in the loop's next turn, when all connections that had something to read have been read. With 32
+connections that took 4 and 20 % less CPU time a request, in two measurements, than to call it right where the
+request was parsed; and to a drain its request is one like any other, received and not answered yet.
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from svc.worker.uvicorn_seam import Http
 from svc.worker.wsgi import as_asgi
 from tests.unit.worker.process import PATIENCE, listen
 
+CLIENTS = 3
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
 
@@ -35,6 +36,7 @@ def test_its_request_goes_before_the_next_connection(
 ) -> None:
     happened: list[str] = []
     line: FairLine
+    done = asyncio.Event()
 
     def wsgi(_environ: object, start_response: Callable[..., object]) -> list[bytes]:
         happened.append("called")
@@ -49,7 +51,12 @@ def test_its_request_goes_before_the_next_connection(
     def took() -> None:
         happened.append("took")
         # The line itself hears of it a moment later.
-        chosen.loop.call_soon(line.when_settled, lambda: happened.append("settled"))
+        chosen.loop.call_soon(line.when_settled, settled)
+
+    def settled() -> None:
+        happened.append("settled")
+        if happened.count("settled") == CLIENTS:
+            done.set()
 
     def made() -> asyncio.Protocol:
         took()
@@ -73,11 +80,10 @@ def test_its_request_goes_before_the_next_connection(
         nonlocal line
         line = FairLine(chosen, (own,), adopt, Journal(), server=server)
         await line.join()
-        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(CLIENTS)]
         for client in clients:
             client.sendall(REQUEST)
-        while happened.count("settled") < len(clients):
-            await asyncio.sleep(0.001)
+        await done.wait()
         line.leave()
         own.sock.close()
         for client in clients:
@@ -89,4 +95,4 @@ def test_its_request_goes_before_the_next_connection(
     with listen() as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
         chosen.loop.run_until_complete(asyncio.wait_for(work(listener), PATIENCE))
-    assert happened == ["took", "called", "settled"] * 3
+    assert happened == ["took", "called", "settled"] * CLIENTS
