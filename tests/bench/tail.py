@@ -3,6 +3,8 @@
 Eight workers with a handler that blocks for 5 ms, 2 % of requests for 100 ms. An open loop offers 60 %
 of what they can do, each request on a connection of its own, at random times (Poisson). Blocking is
 sleeping, because eight workers on fewer CPUs could not compute at the same time. svc runs its WSGI worker.
+The limits compare it with two bare loops, which tell the ways of accepting apart; uvicorn and granian are
+what people would run.
 """
 
 import socket
@@ -27,6 +29,8 @@ RATE = UTILISATION * WORKERS / SERVICE_SECONDS
 SECONDS = 20.0  # p99 hangs on how often slow requests coincide: few seconds see too few of that
 LONG_LIVED = 800
 OURS, SHARED, REUSEPORT = "svc", "one shared listener", "plain SO_REUSEPORT"
+PLAIN = {SHARED: peers.reference("shared"), REUSEPORT: peers.reference("reuseport")}
+SERVERS = {peer.name: peer for peer in (peers.uvicorn(), peers.granian("wsgi"))}
 
 COLUMNS = (
     Column("p50", "p50 ms", 1),
@@ -43,7 +47,7 @@ def run(bench: Bench) -> Outcome:
     """Measure all."""
     samples, curves = Samples(), Curves()
     machine = bench.stack.enter_context(installed.booted())
-    for number, name in bench.rounds(bench.chosen([OURS, SHARED, REUSEPORT])):
+    for number, name in bench.rounds(bench.chosen([OURS, *PLAIN, *SERVERS])):
         site = peers.Site("work", bench.port(), WORKERS)
         with serving(name, site, machine):
             seen = drive(load(site, number), SECONDS)
@@ -71,13 +75,13 @@ def load(site: peers.Site, seed: int, rate: float = RATE) -> Options:
 
 @contextmanager
 def serving(name: str, site: peers.Site, machine: Machine) -> Iterator[peers.Running | installed.Svc]:
-    """One of the three."""
-    with ExitStack() as stack:
-        if name == OURS:
-            yield stack.enter_context(installed.serving(machine, site, "wsgi"))
-        else:
-            way = "shared" if name == SHARED else "reuseport"
-            yield stack.enter_context(peers.running(peers.reference(way), site))
+    """One of them, by its name in the tables."""
+    if name == OURS:
+        with installed.serving(machine, site, "wsgi") as ours:
+            yield ours
+    else:
+        with peers.running((PLAIN | SERVERS)[name], site) as server:
+            yield server
 
 
 def summary(seen: Seen) -> str:
