@@ -7,6 +7,7 @@ LIBDIR  ?= $(PREFIX)/lib/svc
 BINDIR  ?= $(PREFIX)/bin
 MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/svc
+SYSCONFDIR ?= /etc
 
 # The control side runs under the distribution's interpreter: jinja2 comes from there.
 SYSTEM_PYTHON ?= /usr/bin/python3
@@ -48,6 +49,10 @@ install-check:
 		echo "make install: pkg-config does not know systemd; install pkg-config and systemd's systemd.pc" \
 			"(Debian 12: systemd, Debian 13: systemd-dev, Fedora: systemd), or set SYSTEM_GENERATOR_DIR=" \
 			"and USER_GENERATOR_DIR=" >&2; exit 1; }
+	@case "$(origin SYSTEM_GENERATOR_DIR) $(SYSTEM_GENERATOR_DIR)" in \
+		"file "/usr/lib/systemd/* | "file "/usr/local/lib/systemd/* | "file "/lib/systemd/* | [!f]*) ;; \
+		*) echo "make install: systemd looks for no generator in $(SYSTEM_GENERATOR_DIR); use PREFIX=/usr or" \
+			"/usr/local, or set SYSTEM_GENERATOR_DIR= and USER_GENERATOR_DIR= (systemd.generator(7))" >&2; exit 1; esac
 	@$(SYSTEM_PYTHON) -c 'import jinja2' 2>/dev/null || { \
 		echo "make install: $(SYSTEM_PYTHON) cannot import jinja2; install it (Debian: python3-jinja2)" >&2; exit 1; }
 
@@ -55,13 +60,14 @@ install: install-check
 	install -d "$(DESTDIR)$(LIBDIR)/apps" "$(DESTDIR)$(LIBDIR)/example" \
 		"$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SYSTEM_GENERATOR_DIR)" "$(DESTDIR)$(USER_GENERATOR_DIR)" \
 		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)" \
-		"$(DESTDIR)$(CATALOG_DIR)"
+		"$(DESTDIR)$(CATALOG_DIR)" "$(DESTDIR)$(SYSCONFDIR)/svc"
 	rm -rf "$(new)" "$(old)"
 	install -d "$(new)/units" "$(old)"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(new)/python/$$file" || exit 1; done
 	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(new)" -p "$(LIBDIR)" "$(new)/python"
 	install -m 644 $(template_files) "$(new)/units/"
 	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(new)/units"
+	echo "$(BINDIR)/svcctl" >"$(new)/python/svcctl.path"
 	chmod -R a+rX "$(new)"
 	$(SYSTEM_PYTHON) -I -c '$(exchange)' "$(DESTDIR)$(LIBDIR)"
 	rm -rf "$(new)" "$(old)"
@@ -88,6 +94,6 @@ uninstall:
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
 		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \
 		"$(DESTDIR)$(MANDIR)/man8/svcctl.8" "$(DESTDIR)$(COMPLETIONS_DIR)/svcctl" "$(DESTDIR)$(CATALOG_DIR)/svc.catalog"
-	for folder in "$(LIBDIR)/apps" "$(LIBDIR)"; do \
+	for folder in "$(LIBDIR)/apps" "$(LIBDIR)" "$(SYSCONFDIR)/svc"; do \
 		if test -d "$(DESTDIR)$$folder"; then rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$folder"; fi; done
 	@$(tell_systemd)

@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+APP_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""What an app may be called: units, folders and cookies take on its name."""
+
 ROOT_VARIABLE = "SVC_ROOT"
 """Environment variable that moves the root of the system's folders, for tests and images."""
 

@@ -58,7 +58,7 @@ def _keep(folder: str, *, user_scope: bool) -> list[str]:
             messages.append(f"{name}: its units cannot be kept: nothing is there of them")
         try:
             for unit, text in units.items():
-                Path(folder, unit).write_text(text)
+                Path(folder, unit).write_text(text, encoding="utf-8")
         except OSError as error:
             messages.append(f"{name}: its units cannot be kept: {error}")
     return messages

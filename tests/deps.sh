@@ -52,7 +52,6 @@ missing_packages() {
     done <<-END
 	ensurepip python3-venv
 	jinja2 python3-jinja2
-	systemd.daemon python3-systemd
 	sdnotify python3-sdnotify
 	END
     # From Debian 13 on systemd.pc is a package of its own.

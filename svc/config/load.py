@@ -9,6 +9,7 @@ from svc.config.problems import ConfigError, Problem, show
 from svc.config.search import AppFiles
 from svc.config.settings import ANY, BY_PATH, PASSED_THROUGH, SECTIONS, SETTINGS, Setting
 from svc.config.values import UNIT_TYPES, Invalid
+from svc.folders import APP_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load(files: AppFiles) -> App:
     Raises ConfigError with all that is wrong with them, in the order of the files and lines.
     """
     document = read(files.main, files.dropins)
-    problems = [*_name_problems(files), *document.broken]
+    problems = [*_name_problems(files), *files.broken, *document.broken]
     values: dict[tuple[str, str], Any] = {}
     for key, row in _rows(document, problems):
         try:
@@ -38,10 +39,10 @@ def load(files: AppFiles) -> App:
         except Invalid as error:
             problems += [document.problem(key, fault.what, fault.cure) for fault in error.faults]
     # With a file missing, what the app as a whole lacks is not known.
-    if not document.broken:
+    if not document.broken and not files.broken:
         problems += [document.problem(*rule) for rule in _rules(document.values, values, files)]
     if problems:
-        order = [files.main, *files.dropins]
+        order = [files.main, *files.dropins, *(problem.file for problem in files.broken)]
         raise ConfigError(*sorted(problems, key=lambda p: (order.index(p.file), p.line or 0)))
     return _build(files, values)
 
@@ -75,7 +76,7 @@ def _name_problems(files: AppFiles) -> Iterator[Problem]:
     def problem(what: str, cure: str) -> Problem:
         return Problem(files.main, None, "", what, cure)
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+    if not re.fullmatch(APP_NAME, name):
         yield problem(
             f"{show(name)} cannot name an app",
             "rename the file: at most 64 letters, digits, and _ . - after the first",
@@ -84,6 +85,11 @@ def _name_problems(files: AppFiles) -> Iterator[Problem]:
         yield problem(
             f"{show(name)} ends like a unit's name",
             f"rename the file: {name.rpartition('.')[0]}.toml for instance",
+        )
+    elif name.endswith((".toml", ".toml.d")):
+        # Its folder would be /run/svc/NAME.toml, where app files (and drop-ins) are looked for.
+        yield problem(
+            f"{show(name)} ends like an app file's name", "rename the file: NAME.toml, with one ending"
         )
     elif name.endswith((BUS, WAKE)):
         whose = name.removesuffix(BUS).removesuffix(WAKE)
@@ -209,6 +215,14 @@ def _command_rules(
     ):
         if values.get((section, name)):
             yield (section, name), "has a meaning only with `app`", f"remove it; {instead}"
+    if values.get(("balance", "listeners"), 1) != 1:
+        # Each worker is handed all of them, in one order: a program that takes file descriptor 3 leaves the
+        # others, and the connections that the kernel puts there, to nobody.
+        yield (
+            ("balance", "listeners"),
+            "has a meaning only with `app`",
+            "remove it: a `command` has one listener",
+        )
     if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
         yield (
             ("limits", "watchdog"),

@@ -43,6 +43,7 @@ class AppFiles:
     main: Path
     dropins: tuple[Path, ...] = ()
     user_scope: bool = False
+    broken: tuple[Problem, ...] = ()
 
 
 def _entries(directory: Path) -> Iterator[tuple[str, Path]]:
@@ -85,6 +86,11 @@ def find(search: SearchPath) -> dict[str, AppFiles]:
     """
     apps = {}
     for name, main in _first_found(search.directories).items():
-        dropins = _first_found(directory / f"{name}{SUFFIX}.d" for directory in search.directories)
-        apps[name] = AppFiles(name, main, tuple(dropins.values()), search.user_scope)
+        dropins: dict[str, Path] = {}
+        broken: tuple[Problem, ...] = ()
+        try:
+            dropins = _first_found(directory / f"{name}{SUFFIX}.d" for directory in search.directories)
+        except ConfigError as error:  # that costs this app, not all of them
+            broken = error.problems
+        apps[name] = AppFiles(name, main, tuple(dropins.values()), search.user_scope, broken)
     return apps

@@ -158,7 +158,7 @@ SETTINGS: tuple[Setting, ...] = (
         "workers = 8",
     ),
     Setting(
-        "", "directory", values.path, "", "",
+        "", "directory", values.directory, "", "",
         "The directory in which workers run, an absolute path. A link that deploys move is welcome.",
         'directory = "/srv/mysite/current"',
     ),

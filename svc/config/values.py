@@ -202,6 +202,7 @@ def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Cal
             span = value
         else:
             raise Invalid(f"{show(value)} is not a time", hint)
+        span = round(float(span), 6)
         if off and span == 0:
             return 0.0
         if not low <= span <= high:  # also false for nan
@@ -261,6 +262,14 @@ def path(value: object) -> str:
         raise Invalid(f"{show(value)} ends in a blank or a backslash", "rename it: a unit cannot name it")
     if len(text.encode()) > 4095 or any(len(part.encode()) > 255 for part in text.split("/")):
         raise Invalid(f"{show(value)} is longer than a path can be", "shorten it")
+    return text
+
+
+def directory(value: object) -> str:
+    """Return an absolute path for WorkingDirectory=, which may have no `..` (systemd refuses the whole unit)."""
+    text = path(value)
+    if ".." in text.split("/"):
+        raise Invalid(f"{show(value)} has a `..`, which systemd does not take", "write the path without it")
     return text
 
 

@@ -1,9 +1,13 @@
 """svcctl: check, reload and look at apps. All else about running them is systemctl's work."""
 
 import argparse
+import os
+import re
 import sys
 
 from svc import __version__, gentle
+from svc.ctl import codes
+from svc.folders import APP_NAME
 
 _EPILOG = """\
 Everything else is systemd's: systemctl start|stop|restart|reload|status NAME.target,
@@ -17,6 +21,20 @@ Exit status: 0 done, 1 something is wrong (a reload: nothing has changed), 2 cal
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns one of `svc.ctl.codes`."""
     options = _parser().parse_args(argv)
+    from svc.config.problems import ConfigError
+    from svc.rollout.systemd import SystemdError
+
+    try:
+        return _run(options)
+    except BrokenPipeError:  # svcctl render | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return codes.FAILED
+    except (ConfigError, SystemdError, OSError) as error:
+        print(f"svcctl: {error}", file=sys.stderr)
+        return codes.FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
     # Each command is imported when it is asked for: a rollout needs no jinja2 before it has an app.
     if options.command == "check":
         from svc.ctl.check import check
@@ -44,6 +62,15 @@ def main(argv: list[str] | None = None) -> int:
     return list_all(user_scope=options.user)
 
 
+def _name(text: str) -> str:
+    """Refuse what no app is called: a pattern, a path, a unit, a file."""
+    if not re.fullmatch(APP_NAME, text) or text.endswith((".toml", ".target", ".service", ".socket")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no app: that of /etc/svc/mysite.toml is called mysite"
+        )
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="svcctl",
@@ -60,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check", help="say what is wrong with app files, before systemd is told of them"
     )
-    check.add_argument("names", nargs="*", metavar="NAME", help="an app (default: all)")
+    check.add_argument("names", nargs="*", type=_name, metavar="NAME", help="an app (default: all)")
 
     render = commands.add_parser(
         "render", help="show the units of apps, or write them to a folder (for packages)"
     )
-    render.add_argument("names", nargs="*", metavar="NAME", help="an app (default: all)")
+    render.add_argument("names", nargs="*", type=_name, metavar="NAME", help="an app (default: all)")
     render.add_argument("--output", metavar="DIR", help="write the units here instead of showing them")
     render.add_argument(
         "--systemd-version", type=int, metavar="N", help="for which systemd (default: the one installed here)"
@@ -74,18 +101,18 @@ def _parser() -> argparse.ArgumentParser:
     reload = commands.add_parser(
         "reload", help="replace the workers of an app without a failed request, and show how it goes"
     )
-    reload.add_argument("name", metavar="NAME", help="the app")
+    reload.add_argument("name", type=_name, metavar="NAME", help="the app")
     reload.add_argument("--abort", action="store_true", help="stop the rollout that runs, after this batch")
 
     status = commands.add_parser("status", help="show the workers of an app, and what each of them runs")
-    status.add_argument("name", metavar="NAME", help="the app")
+    status.add_argument("name", type=_name, metavar="NAME", help="the app")
 
     commands.add_parser("list", help="show all apps")
 
     rollout = commands.add_parser(
         "rollout", help="the rollout itself; `systemctl reload NAME.target` and `svcctl reload` run it"
     )
-    rollout.add_argument("name", metavar="NAME", help="the app")
+    rollout.add_argument("name", type=_name, metavar="NAME", help="the app")
     rollout.add_argument("--verdict", action="store_true", help="say whether the last one came to its end")
     return parser
 

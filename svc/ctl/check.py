@@ -1,12 +1,17 @@
 """svcctl check: everything that can be known to be wrong before systemd is told of an app."""
 
+import os
+import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from svc.app import App
-from svc.config import SearchPath, warnings
+from svc.config import AppFiles, SearchPath, warnings
+from svc.config.document import Key, read
 from svc.config.problems import Problem
 from svc.ctl.select import select
 from svc.units.generate import Outcome, render_all
@@ -38,7 +43,7 @@ def check(names: list[str], *, user_scope: bool) -> int:
                 print(f"note: {problem}")
             continue
         if outcome.app is not None:
-            found = _surroundings(outcome.app, host)
+            found = _surroundings(outcome.app, outcome.files, host)
             if found and not names and _is_example(outcome, search):
                 print(f"note: {found[0]}")
                 continue
@@ -62,25 +67,18 @@ def _is_example(outcome: Outcome, search: SearchPath) -> bool:
     return outcome.app.wanted_by == () and outcome.files.main.parent != search.directories[0]
 
 
-def _surroundings(app: App, host: Host) -> list[Problem]:
+def _surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
     """What the app needs of the host: its folder, its user, its program."""
     problems = []
-    if app.directory and not Path(app.directory).is_dir():
+    problem = read(files.main, files.dropins).problem  # knows file and line
+    if app.directory and not _is_dir(app.directory):
         problems.append(
-            Problem(
-                app.source,
-                None,
-                "directory",
-                f"{app.directory} is no directory",
-                "create it, or correct the path",
-            )
+            problem(("directory",), f"{app.directory} is no directory", "create it, or correct the path")
         )
     if app.user and not host.user_scope and not _user_exists(app.user):
         problems.append(
-            Problem(
-                app.source,
-                None,
-                "user",
+            problem(
+                ("user",),
                 f"there is no user {app.user}",
                 f"create it (`useradd --system {app.user}`), or remove `user`: then systemd makes one",
             )
@@ -89,9 +87,17 @@ def _surroundings(app: App, host: Host) -> list[Problem]:
         if not _may_exist(file):
             what = f"{file} does not exist, so no worker would start"
             cure = "create it, readable by root alone"
-            problems.append(Problem(app.source, None, f"credentials.{name}", what, cure))
-    program = _interpreter(app) if app.app else _program(app)
-    return [*problems, *([program] if program else [])]
+            problems.append(problem(("credentials", name), what, cure))
+    program = _interpreter(app, host) if app.app else _program(app)
+    return [*problems, *([problem(*program)] if program else [])]
+
+
+def _is_dir(directory: str) -> bool:
+    """Whether a directory is there, or lies where the caller may not look."""
+    try:
+        return Path(directory).is_dir()
+    except PermissionError:
+        return True
 
 
 def _may_exist(file: str) -> bool:
@@ -103,8 +109,6 @@ def _may_exist(file: str) -> bool:
 
 
 def _user_exists(user: str) -> bool:
-    import pwd
-
     try:
         if user.isdigit():
             pwd.getpwuid(int(user))
@@ -115,23 +119,21 @@ def _user_exists(user: str) -> bool:
     return True
 
 
-def _program(app: App) -> Problem | None:
+def _program(app: App) -> tuple[Key, str, str] | None:
     from shutil import which
 
     # systemd looks for a bare name in its own path (systemd.service(5), "COMMAND LINES").
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     if which(app.command[0], path=path):
         return None
-    return Problem(
-        app.source,
-        None,
-        "command",
+    return (
+        ("command",),
         f"{app.command[0]} is not an executable file",
         "install it, or write its full path",
     )
 
 
-def _interpreter(app: App) -> Problem | None:
+def _interpreter(app: App, host: Host) -> tuple[Key, str, str] | None:
     needed = (*_NEEDED, "redis") if app.cluster.url else _NEEDED
     # Asked in the interpreter itself, which may be any: what it prints is what a worker would meet.
     script = (
@@ -141,24 +143,42 @@ def _interpreter(app: App) -> Problem | None:
     )
     try:
         done = subprocess.run(
-            [app.python, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd="/"
+            [app.python, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd="/",
+            env={"PATH": os.defpath, **dict(app.env)},  # as a worker has it, PYTHONPATH for one
+            **_worker_user(app, host),
         )
         new_enough, version, *missing = done.stdout.split()
     except FileNotFoundError:
         venv = Path(app.python).parent.parent
         cure = f"create the virtual environment (`python3 -m venv {venv}`), or correct the path"
-        return Problem(app.source, None, "python", f"{app.python} does not exist", cure)
+        return (("python",), f"{app.python} does not exist", cure)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return Problem(
-            app.source, None, "python", f"{app.python} does not run: {error}", "name a Python interpreter"
-        )
+        return (("python",), f"{app.python} does not run: {error}", "name a Python interpreter")
     if new_enough != "True":
         cure = "make the virtual environment with Python 3.11 or newer"
-        return Problem(app.source, None, "python", f"{app.python} is Python {version}", cure)
+        return (("python",), f"{app.python} is Python {version}", cure)
     if missing:
         what = f"{app.python} cannot import {' and '.join(missing)}"
-        return Problem(app.source, None, "python", what, f"run `{_install(app, missing)}`")
+        return (("python",), what, f"run `{_install(app, missing)}`")
     return None
+
+
+def _worker_user(app: App, host: Host) -> dict[str, Any]:
+    """Root runs nothing of an app's as root: whoever can write to its venv would become root by it."""
+    if os.geteuid() or host.user_scope:
+        return {}
+    user = app.user or "nobody"
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        return {"user": 65534, "group": 65534, "extra_groups": []}
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
 
 
 def _install(app: App, missing: list[str]) -> str:
@@ -174,7 +194,7 @@ def _verify(outcome: Outcome, host: Host) -> list[Problem]:
         return []
     with TemporaryDirectory() as folder:
         for unit, text in outcome.units.items():
-            Path(folder, unit).write_text(text)
+            Path(folder, unit).write_text(text, encoding="utf-8")
         # A template is read by way of an instance.
         units = [str(Path(folder, unit.replace("@.", "@0."))) for unit in outcome.units]
         scope = ["--user"] if host.user_scope else []
@@ -190,7 +210,11 @@ def _verify(outcome: Outcome, host: Host) -> list[Problem]:
     if done.returncode == 0 and not done.stderr:
         return []
     source = outcome.files.main
-    lines = done.stderr.replace(f"{folder}/", "").splitlines()
+    # It reads what the app's units depend on as well: what is wrong there is not this app's.
+    own = re.compile(rf"(^|[\s/]){re.escape(outcome.name)}(-bus|-wake)?(@\S*)?\.(service|socket|target)\b")
+    lines = dict.fromkeys(
+        line.replace(f"{folder}/", "") for line in done.stderr.splitlines() if own.search(line)
+    )
     return [
         Problem(source, None, "", f"systemd says: {line}", "correct the pass-through section")
         for line in lines

@@ -37,5 +37,5 @@ def _show(outcome: Outcome) -> None:
 def _write(outcome: Outcome, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for unit, text in outcome.units.items():
-        (folder / unit).write_text(text)
+        (folder / unit).write_text(text, encoding="utf-8")
         print(folder / unit)

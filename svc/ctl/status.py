@@ -27,7 +27,7 @@ _STATES = {
 
 def status(name: str, *, user_scope: bool) -> int:
     """Show the workers of an app. Returns DONE when all run, FAILED when one does not, or NOT_RUNNING."""
-    manager = Manager(user=user_scope)
+    manager = Manager(user=user_scope, patient=False)
     states = workers(name, manager)
     print(f"{name}: {_of_target(manager.state(f'{name}.target'))}{_last_reload(name, user_scope=user_scope)}")
     if all(state.active == "inactive" for state in states.values()):
@@ -51,7 +51,7 @@ def status(name: str, *, user_scope: bool) -> int:
 
 def list_all(*, user_scope: bool) -> int:
     """Show all apps that have a file. Returns FAILED when one of the files is broken."""
-    manager = Manager(user=user_scope)
+    manager = Manager(user=user_scope, patient=False)
     rows, code = [], codes.DONE
     for name, files in find(SearchPath.user() if user_scope else SearchPath.system()).items():
         states = workers(name, manager)

@@ -116,7 +116,7 @@ class Folder:
         # Written beside and moved: a reader sees all of it or nothing, also when the disk is full.
         path, new = self.path / name, self.path / f"{name}.new"
         try:
-            new.write_text(text)
+            new.write_text(text, encoding="utf-8")
             new.replace(path)
         except OSError:
             new.unlink(missing_ok=True)

@@ -135,4 +135,4 @@ def _reload_units(units: dict[str, str], manager: Manager, tell: Teller) -> bool
 
 def _text(shown: dict[str, str]) -> str:
     path = shown.get("FragmentPath", "")
-    return Path(path).read_text() if path and Path(path).exists() else ""
+    return Path(path).read_text(encoding="utf-8") if path and Path(path).exists() else ""

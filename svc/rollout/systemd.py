@@ -12,6 +12,8 @@ from svc.rollout.generation import of_process
 _RETRY = 0.2
 # How often it is asked in vain before that is an error: a re-execution takes well under ten seconds.
 _RETRIES = 150
+# For who only looks: nobody waits half a minute to be told that there is no systemd.
+_LOOKS = 10
 _RESTART_TRIES = 3
 
 
@@ -53,8 +55,9 @@ class Job:
 class Manager:
     """The systemd that runs the units: the system's, or with `user` the calling user's."""
 
-    def __init__(self, *, user: bool = False) -> None:
+    def __init__(self, *, user: bool = False, patient: bool = True) -> None:
         self._scope = ["--user"] if user else []
+        self._tries = _RETRIES if patient else _LOOKS
 
     def state(self, unit: str) -> UnitState:
         """Return a unit's state. Raises SystemdError when systemd does not answer."""
@@ -145,7 +148,7 @@ class Manager:
             time.sleep(_RETRY)
 
     def _ask(self, *arguments: str) -> str:
-        for _ in range(_RETRIES):
+        for _ in range(self._tries):
             done = self._systemctl(*arguments)
             if done.returncode == 0:
                 return done.stdout

@@ -15,6 +15,9 @@ _VENDOR = {
         "usr/share/systemd/user",
     ),
 }
+# What an administrator puts there overrides ours: a copy by `systemctl edit --full` (it keeps our header) or a
+# mask on purpose; a service of that name that was there before svc is another program, and no reload is a rollout.
+_OWN = {False: ("etc/systemd/system", "run/systemd/system"), True: ("etc/systemd/user", "run/systemd/user")}
 _HEADER = b"# Written by svc from "
 
 
@@ -35,6 +38,10 @@ def check_free(units: Iterable[str], *, user_scope: bool, root: str = "/") -> bo
     """
     free = True
     for unit in units:
+        for folder in _OWN[user_scope]:
+            path = Path(root, folder, unit)
+            if path.is_file() and not _written_by_svc(path):  # a mask is no regular file
+                raise Taken(path)
         for folder in _VENDOR[user_scope]:
             path = Path(root, folder, unit)
             if not os.path.lexists(path):

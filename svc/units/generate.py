@@ -42,7 +42,9 @@ def render_all(search: SearchPath, host: Host, root: str = "/", *, at_rest: bool
             loaded[name] = load(files)
         except ConfigError as error:
             problems[name] = error.problems
-    for name, problem in conflicts(loaded.values(), lambda app: is_running(app, root)).items():
+    for name, problem in conflicts(
+        loaded.values(), lambda app: is_running(app, root, user_scope=host.user_scope)
+    ).items():
         problems[name] = (problem,)
 
     return [
@@ -79,13 +81,14 @@ def _outcome(
     return Outcome(name, files, app, units, (), static=not free)
 
 
-def is_running(name: str, root: str = "/") -> bool:
+def is_running(name: str, root: str = "/", *, user_scope: bool = False) -> bool:
     """Say whether an app's coordinator is active, without asking systemd.
 
     PID 1 keeps a link per running unit for journald (`unit_export_invocation_id()` in systemd's
     src/core/unit.c); nothing else is there for a generator, which may not talk to systemd.
     """
-    return os.path.lexists(Path(root, "run/systemd/units", f"invocation:{name}.service"))
+    run = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent") if user_scope else Path(root, "run")
+    return os.path.lexists(run / "systemd/units" / f"invocation:{name}.service")
 
 
 def generate(search: SearchPath, host: Host, folder: Path, root: str = "/") -> list[str]:
@@ -112,7 +115,7 @@ def _write(name: str, units: dict[str, str], wanted_by: Iterable[str], folder: P
     target = f"{name}.target"
     try:
         for unit, text in units.items():
-            (folder / unit).write_text(text)
+            (folder / unit).write_text(text, encoding="utf-8")
         for wanting in wanted_by if units else ():
             links = folder / f"{wanting}.wants"
             links.mkdir(exist_ok=True)

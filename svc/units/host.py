@@ -79,7 +79,7 @@ def systemd_version() -> int:
 
 
 def _svcctl(library: Path) -> Path:
-    # An installed tree is PREFIX/lib/svc/python/svc; a checkout has its own command to run from.
-    if library.name == "python" and library.parent.name == "svc":
-        return library.parents[2] / "bin" / "svcctl"
-    return library / "packaging" / "bin" / "svcctl"
+    try:  # `make install` says where it put the command
+        return Path((library / "svcctl.path").read_text(encoding="utf-8").rstrip("\n"))
+    except OSError:  # a checkout has its own command to run from
+        return library / "packaging" / "bin" / "svcctl"

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from svc import turn
-from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface, Limits
+from svc.app import FAIR, STICKY_IP, App, Cluster, Family, Interface, Limits, Listen
 from svc.units import escape
 from svc.units.host import Host
 from svc.units.running import NOT_RUNNING, Running
@@ -110,7 +110,7 @@ def _socket(app: App, unit: str, addresses: tuple[str, ...]) -> dict[str, Any]:
         "service": f"{app.name}.service" if unit == f"{app.name}.socket" else f"{app.name}-wake@%i.service",
         # 0.0.0.0 and [::] on one port, in this unit or in two.
         "ipv6_only": any(
-            one.family is Family.INET6 and other.family is Family.INET and one.port == other.port
+            one == Listen(Family.INET6, "::", one.port) and other == Listen(Family.INET, "0.0.0.0", one.port)
             for one in app.listen
             for other in app.listen
             if address(one) in addresses
@@ -206,7 +206,7 @@ def _dynamic_user(name: str) -> str:
 
 def _lives_in_a_home(app: App) -> bool:
     program = app.command[0] if app.command else app.python
-    return any(f"{path}/".startswith(_HOMES) for path in (app.directory, program))
+    return any(f"/{path.lstrip('/')}/".startswith(_HOMES) for path in (app.directory, program))
 
 
 def _number(seconds: float) -> str:

@@ -70,7 +70,11 @@ def running(name: str, *, user_scope: bool = False, root: str | None = None) -> 
     """Return the units that the app `name` runs with. What cannot be read is as good as absent."""
     folder = Path(rollout_folder(name, user_scope=user_scope, root=root), FOLDER)
     try:
-        units = {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES}
+        units = {
+            path.name: path.read_text(encoding="utf-8")
+            for path in sorted(folder.iterdir())
+            if path.suffix in _SUFFIXES
+        }
     except (OSError, UnicodeDecodeError):
         return NOT_RUNNING
     return Running(name, units) if f"{name}.target" in units else NOT_RUNNING

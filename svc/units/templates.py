@@ -8,6 +8,7 @@ version of Python: where one of them has changed since, the template is compiled
 import sys
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import jinja2
 from jinja2.bccache import Bucket, BytecodeCache
@@ -42,10 +43,17 @@ class _Saving(Compiled):
             bucket.write_bytecode(file)
 
 
+class _Environment(jinja2.Environment):
+    """Byte code that says only the template's name: the folder of a package's build is nobody's business."""
+
+    def _compile(self, source: str, filename: str) -> CodeType:
+        return compile(source, Path(filename).name, "exec")
+
+
 def environment(folder: Path, compiled: Compiled) -> jinja2.Environment:
     """Return the environment of the templates in `folder`."""
     # Units are no HTML; what must be escaped is escaped by svc.units.escape.
-    return jinja2.Environment(
+    return _Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -59,7 +67,9 @@ def templates() -> jinja2.Environment:
     """Return the environment of svc's own templates."""
     # Beside the package in a checkout, one folder up where it is installed (…/svc/{python,units}).
     here = Path(__file__).resolve().parents[2]
-    folder = next(folder for folder in (here / "units", here.parent / "units") if folder.is_dir())
+    folder = next((folder for folder in (here / "units", here.parent / "units") if folder.is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(f"no templates of units near {here}; `make install` installs them")
     return environment(folder, Compiled(folder / "__pycache__"))
 
 

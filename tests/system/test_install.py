@@ -26,6 +26,33 @@ def test_under_destdir_nothing_of_the_host_is_touched(machine: Machine) -> None:
     assert "Reloading" not in machine.journal(since=cursor)
 
 
+def test_where_and_when_it_was_built_does_not_show(machine: Machine) -> None:
+    for image in ("/run/one", "/run/elsewhere/another"):
+        machine.run("make", "-s", "-C", SOURCE, "install", f"DESTDIR={image}", "PREFIX=/usr")
+    done = machine.run("diff", "-r", "/run/one", "/run/elsewhere/another", check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    # As README's first steps have it.
+    assert machine.run("stat", "-c", "%F", "/run/one/etc/svc").stdout == "directory\n"
+
+
+def test_it_finds_svcctl_where_it_was_put(machine: Machine) -> None:
+    machine.run(
+        "make", "-s", "-C", SOURCE, "install", "DESTDIR=/run/moved", "BINDIR=/usr/sbin", "PREFIX=/usr"
+    )
+    script = "import sys; sys.path.insert(0, '/run/moved/usr/lib/svc/python')\n"
+    script += "from svc.units.host import this_host; print(this_host().svcctl)"
+    assert machine.run("python3", "-I", "-c", script).stdout == "/usr/sbin/svcctl\n"
+
+
+def test_a_prefix_that_systemd_does_not_know_is_refused(machine: Machine) -> None:
+    done = machine.run(
+        "make", "-s", "-C", SOURCE, "install", "DESTDIR=/run/opt", "PREFIX=/opt/svc", check=False
+    )
+    assert done.returncode != 0
+    assert "systemd looks for no generator in /opt/svc/lib/systemd/system-generators" in done.stderr
+    assert not machine.path("/run/opt").exists()
+
+
 def test_uninstall_leaves_only_what_the_administrator_wrote(machine: Machine) -> None:
     machine.run("mkdir", "-p", "/run/other-image/usr/local/lib/svc/apps", "/run/other-image/etc/svc")
     own = ("/run/other-image/usr/local/lib/svc/apps/mine.toml", "/run/other-image/etc/svc/site.toml")

@@ -53,3 +53,12 @@ def test_systemd_version(
     (tmp_path / library).touch()
     monkeypatch.setattr(host, "_LIBRARIES", (str(tmp_path / "lib"), str(tmp_path / "lib64")))
     assert host.systemd_version() == expected
+
+
+def test_svcctl_is_where_it_was_installed(tmp_path: Path) -> None:
+    (tmp_path / "svcctl.path").write_text("/usr/local/sbin/svcctl\n")
+    assert host._svcctl(tmp_path) == Path("/usr/local/sbin/svcctl")
+
+
+def test_a_checkout_runs_its_own_svcctl() -> None:
+    assert os.access(host.this_host().svcctl, os.X_OK)

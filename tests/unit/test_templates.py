@@ -68,6 +68,16 @@ def test_another_python_compiles_for_itself(folder: Path, monkeypatch: pytest.Mo
     assert text(folder) == "a b \n"
 
 
+def test_where_a_package_was_built_does_not_show(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one.j2").write_text(SOURCE)
+        templates.save(tmp_path / name)
+        made.append(compiled_file(tmp_path / name).read_bytes())
+    assert made[0] == made[1]
+
+
 def test_only_an_installation_writes(tmp_path: Path) -> None:
     (tmp_path / "one.j2").write_text(SOURCE)
     assert text(tmp_path) == "a b \n"
