@@ -75,7 +75,7 @@ def _text(file: Path) -> Text | Problem:
                 return Problem(
                     file, None, "", "is not a regular file", "remove it, or write a TOML file in its place"
                 )
-            return Text(file, stream.read().decode())
+            return Text(file, stream.read().decode("utf-8-sig"))  # some editors begin a file with a mark
     except OSError as error:
         cure = "make it readable, remove it, or run this as root"
         return Problem(file, None, "", f"cannot be read ({error.strerror})", cure)

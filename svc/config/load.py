@@ -215,14 +215,10 @@ def _command_rules(
     ):
         if values.get((section, name)):
             yield (section, name), "has a meaning only with `app`", f"remove it; {instead}"
-    if values.get(("balance", "listeners"), 1) != 1:
-        # Each worker is handed all of them, in one order: a program that takes file descriptor 3 leaves the
-        # others, and the connections that the kernel puts there, to nobody.
-        yield (
-            ("balance", "listeners"),
-            "has a meaning only with `app`",
-            "remove it: a `command` has one listener",
-        )
+    if values.get(("balance", "listeners")) not in (None, 1):
+        # Each worker is handed all of them: a program that takes file descriptor 3 and leaves the others lets
+        # the connections wait for ever that the kernel puts there.
+        yield ("balance", "listeners"), "has a meaning only with `app`", "remove it: a `command` has one"
     if values.get(("limits", "watchdog")) and not values.get(("", "notify")):
         yield (
             ("limits", "watchdog"),

@@ -21,16 +21,14 @@ def server_url(value: object) -> str:
     except ValueError:
         # It may be a password that is not quoted which makes it wrong.
         raise Invalid("it is no URL", _CURE) from None
-    shown = (
-        "it" if "@" in text else show(text)
-    )  # what stands before an @ may be a password that is not quoted
+    shown = "it" if "@" in text else show(text)  # what is before an @ may be a password that is not quoted
     query = parse_qsl(parts.query, keep_blank_values=True)
     if parts.password is not None or any(name == "password" for name, _ in query):
         raise Invalid("it holds a password, and every user of the host can read a unit", _NO_PASSWORD)
     if re.search(r"\s|#", text) or parts.scheme not in {"redis", "rediss", "unix"} or port == 0:
         raise Invalid(f"{shown} is no server", _CURE)
     if parts.scheme == "unix":
-        if parts.netloc.rpartition("@")[2]:
+        if parts.netloc.rpartition("@")[2] or not parts.path.startswith("/"):
             raise Invalid(f"{shown} has a relative path", 'write "unix:///PATH", with three slashes')
         path(unquote(parts.path))
     elif not parts.hostname or not re.fullmatch(r"(/[0-9]*)?", parts.path):

@@ -202,7 +202,7 @@ def seconds(low: float, high: float = LONGEST_SPAN, *, off: bool = False) -> Cal
             span = value
         else:
             raise Invalid(f"{show(value)} is not a time", hint)
-        span = round(float(span), 6)
+        span = round(float(span), 6)  # systemd's clock; 100000us times 1e-6 is a little less than 0.1
         if off and span == 0:
             return 0.0
         if not low <= span <= high:  # also false for nan
@@ -266,7 +266,7 @@ def path(value: object) -> str:
 
 
 def directory(value: object) -> str:
-    """Return an absolute path for WorkingDirectory=, which may have no `..` (systemd refuses the whole unit)."""
+    """Return a path for WorkingDirectory=: absolute, and without `..`, which systemd refuses."""
     text = path(value)
     if ".." in text.split("/"):
         raise Invalid(f"{show(value)} has a `..`, which systemd does not take", "write the path without it")

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from io import TextIOWrapper
 
 from svc import __version__, gentle
 from svc.ctl import codes
@@ -21,13 +22,19 @@ Exit status: 0 done, 1 something is wrong (a reload: nothing has changed), 2 cal
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns one of `svc.ctl.codes`."""
     options = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a locale cannot show is no reason to show nothing
+            stream.reconfigure(errors="backslashreplace")
     from svc.config.problems import ConfigError
     from svc.rollout.systemd import SystemdError
 
     try:
         return _run(options)
     except BrokenPipeError:  # svcctl render | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
+        return codes.FAILED
+    except ModuleNotFoundError as error:
+        print(f"svcctl: {error}; install it for {sys.executable}", file=sys.stderr)
         return codes.FAILED
     except (ConfigError, SystemdError, OSError) as error:
         print(f"svcctl: {error}", file=sys.stderr)
@@ -43,7 +50,13 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "render":
         from svc.ctl.render import render
 
-        return render(options.names, options.output, user_scope=options.user, systemd=options.systemd_version)
+        return render(
+            options.names,
+            options.output,
+            user_scope=options.user,
+            systemd=options.systemd_version,
+            cpus=options.cpus,
+        )
     if options.command == "rollout":
         gentle.stay()  # beside the workers, which serve meanwhile; first: its imports are most of its work
         from svc.ctl.rollout import rollout, verdict
@@ -96,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--output", metavar="DIR", help="write the units here instead of showing them")
     render.add_argument(
         "--systemd-version", type=int, metavar="N", help="for which systemd (default: the one installed here)"
+    )
+    render.add_argument(
+        "--cpus", type=int, metavar="N", help='what workers = "auto" means (default: the CPUs of this host)'
     )
 
     reload = commands.add_parser(

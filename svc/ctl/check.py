@@ -16,7 +16,7 @@ from svc.config.problems import Problem
 from svc.ctl.select import select
 from svc.units.generate import Outcome, render_all
 from svc.units.host import Host, this_host
-from svc.units.render import worker_count
+from svc.units.render import in_home, worker_count
 
 _NEEDED = ("sdnotify", "uvicorn")
 _MINIMUM_PYTHON = (3, 11)
@@ -30,7 +30,7 @@ def check(names: list[str], *, user_scope: bool) -> int:
     """
     host = this_host(user_scope=user_scope)
     search = SearchPath.user() if user_scope else SearchPath.system()
-    outcomes = select(render_all(search, host), names)
+    outcomes = select(render_all(search, host), names, search)
     if outcomes is None:
         return 1
     if not outcomes:
@@ -43,7 +43,7 @@ def check(names: list[str], *, user_scope: bool) -> int:
                 print(f"note: {problem}")
             continue
         if outcome.app is not None:
-            found = _surroundings(outcome.app, outcome.files, host)
+            found = surroundings(outcome.app, outcome.files, host)
             if found and not names and _is_example(outcome, search):
                 print(f"note: {found[0]}")
                 continue
@@ -54,6 +54,8 @@ def check(names: list[str], *, user_scope: bool) -> int:
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)
         failed = failed or bool(problems)
+        if outcome.static:
+            print(f"note: the units of {outcome.name} are a package's; changes of its files do nothing")
         if outcome.app is not None and not problems:
             workers = worker_count(outcome.app, host)
             addresses = ", ".join(map(str, outcome.app.listen))
@@ -67,13 +69,21 @@ def _is_example(outcome: Outcome, search: SearchPath) -> bool:
     return outcome.app.wanted_by == () and outcome.files.main.parent != search.directories[0]
 
 
-def _surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
+def surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
     """What the app needs of the host: its folder, its user, its program."""
     problems = []
     problem = read(files.main, files.dropins).problem  # knows file and line
     if app.directory and not _is_dir(app.directory):
         problems.append(
             problem(("directory",), f"{app.directory} is no directory", "create it, or correct the path")
+        )
+    elif app.directory and _is_hidden(app):
+        problems.append(
+            problem(
+                ("directory",),
+                f"{app.directory} is a link into a home, which workers cannot see",
+                'write the path that it leads to, or ProtectHome = "read-only" in [service]',
+            )
         )
     if app.user and not host.user_scope and not _user_exists(app.user):
         problems.append(
@@ -98,6 +108,12 @@ def _is_dir(directory: str) -> bool:
         return Path(directory).is_dir()
     except PermissionError:
         return True
+
+
+def _is_hidden(app: App) -> bool:
+    """Whether a link leads into a home: only the path that is written is known where units are made."""
+    named = any(name == "ProtectHome" for name, _ in app.service)
+    return not named and not in_home(app.directory) and in_home(os.path.realpath(app.directory))
 
 
 def _may_exist(file: str) -> bool:

@@ -7,6 +7,7 @@ import time
 
 from svc.ctl import codes
 from svc.ctl.bar import elapsed, milestone, shown
+from svc.ctl.select import say_stopped
 from svc.rollout import journal, progress
 from svc.rollout.brake import SIGNAL
 from svc.rollout.events import Message, Outcome
@@ -20,7 +21,7 @@ _LOOK_SECONDS = 0.1
 def reload(name: str, *, user_scope: bool) -> int:
     """Replace the workers of an app. Returns one of `svc.ctl.codes`."""
     manager = Manager(user=user_scope)
-    if _does_not_run(name, manager):
+    if _does_not_run(name, manager, user_scope=user_scope):
         return codes.NOT_RUNNING
     asked = time.time()
     watcher = _Watcher(Folder.of(name, user_scope=user_scope), asked)
@@ -48,10 +49,10 @@ def reload(name: str, *, user_scope: bool) -> int:
     return _failed(name, last, asked)
 
 
-def _does_not_run(name: str, manager: Manager) -> bool:
+def _does_not_run(name: str, manager: Manager, *, user_scope: bool) -> bool:
     if manager.state(f"{name}.target").active == "active":
         return False
-    print(f"svcctl: {name} does not run: start it with `systemctl start {name}.target`", file=sys.stderr)
+    say_stopped(name, user_scope=user_scope)
     return True
 
 
@@ -112,7 +113,7 @@ class _Watcher:
 def abort(name: str, *, user_scope: bool) -> int:
     """End the rollout that runs, after the batch that it is at, and wait for that."""
     manager = Manager(user=user_scope)
-    if _does_not_run(name, manager):
+    if _does_not_run(name, manager, user_scope=user_scope):
         return codes.NOT_RUNNING
     coordinator = f"{name}.service"
     if manager.state(coordinator).active != "reloading":

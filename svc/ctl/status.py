@@ -1,6 +1,5 @@
 """svcctl status and svcctl list: which worker runs what, as systemd sees it."""
 
-import sys
 import time
 
 from svc import turn
@@ -8,6 +7,7 @@ from svc.cluster import leader
 from svc.config import ConfigError, SearchPath, find, load
 from svc.ctl import codes
 from svc.ctl.bar import elapsed
+from svc.ctl.select import say_stopped
 from svc.ctl.table import table
 from svc.rollout import progress
 from svc.rollout.events import Outcome, slot_of
@@ -31,7 +31,7 @@ def status(name: str, *, user_scope: bool) -> int:
     states = workers(name, manager)
     print(f"{name}: {_of_target(manager.state(f'{name}.target'))}{_last_reload(name, user_scope=user_scope)}")
     if all(state.active == "inactive" for state in states.values()):
-        print(f"no worker runs: start it with `systemctl start {name}.target`", file=sys.stderr)
+        say_stopped(name, user_scope=user_scope)
         return codes.NOT_RUNNING
     now = time.time()
     rows = [
@@ -53,7 +53,8 @@ def list_all(*, user_scope: bool) -> int:
     """Show all apps that have a file. Returns FAILED when one of the files is broken."""
     manager = Manager(user=user_scope, patient=False)
     rows, code = [], codes.DONE
-    for name, files in find(SearchPath.user() if user_scope else SearchPath.system()).items():
+    search = SearchPath.user() if user_scope else SearchPath.system()
+    for name, files in find(search).items():
         states = workers(name, manager)
         running = [state for unit, state in states.items() if state.active == "active" and not is_surge(unit)]
         runs = sorted({manager.generation(state.pid) or "-" for state in running})
@@ -66,7 +67,7 @@ def list_all(*, user_scope: bool) -> int:
     if rows:
         print(table(("APP", "STATE", "WORKERS", "GENERATION", "LISTEN"), rows))
     else:
-        print("no app: write one to /etc/svc/NAME.toml (see svc.toml(5))")
+        print(f"no app: write one to {search.directories[0]}/NAME.toml (see svc.toml(5))")
     return code
 
 

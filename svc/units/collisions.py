@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-# Where packages and administrators keep units (systemd.unit(5), "UNIT FILE LOAD PATH"). What an
-# administrator puts into /etc and /run overrides our units on purpose (`systemctl edit --full`).
+# Where packages keep units (systemd.unit(5), "UNIT FILE LOAD PATH").
 _VENDOR = {
     False: ("usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"),
     True: (
@@ -15,18 +14,20 @@ _VENDOR = {
         "usr/share/systemd/user",
     ),
 }
-# What an administrator puts there overrides ours: a copy by `systemctl edit --full` (it keeps our header) or a
-# mask on purpose; a service of that name that was there before svc is another program, and no reload is a rollout.
+# What an administrator puts there overrides ours. On purpose, if it is a mask or a copy of ours (`systemctl
+# edit --full` keeps the header). A service that had the name before svc came would take all reloads, and
+# replace nobody.
 _OWN = {False: ("etc/systemd/system", "run/systemd/system"), True: ("etc/systemd/user", "run/systemd/user")}
 _HEADER = b"# Written by svc from "
 
 
 class Taken(Exception):
-    """A unit's name belongs to somebody else. `path` is the file that has it."""
+    """A unit's name belongs to somebody else. `path` is the file that has it, `cure` what else helps."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cure: str = "") -> None:
         super().__init__(str(path))
         self.path = path
+        self.cure = cure
 
 
 def check_free(units: Iterable[str], *, user_scope: bool, root: str = "/") -> bool:
@@ -41,7 +42,7 @@ def check_free(units: Iterable[str], *, user_scope: bool, root: str = "/") -> bo
         for folder in _OWN[user_scope]:
             path = Path(root, folder, unit)
             if path.is_file() and not _written_by_svc(path):  # a mask is no regular file
-                raise Taken(path)
+                raise Taken(path, "or remove that one")
         for folder in _VENDOR[user_scope]:
             path = Path(root, folder, unit)
             if not os.path.lexists(path):

@@ -77,6 +77,8 @@ def _outcome(
     except Taken as taken:
         what = f"the name `{name}` is taken by {taken.path}"
         cure = f"rename the file, for example to {name}-app.toml"
+        if taken.cure:
+            cure += f", {taken.cure}"
         return Outcome(name, files, app, {}, (Problem(app.source, None, "", what, cure),))
     return Outcome(name, files, app, units, (), static=not free)
 
@@ -122,6 +124,6 @@ def _write(name: str, units: dict[str, str], wanted_by: Iterable[str], folder: P
             link = links / target
             link.unlink(missing_ok=True)
             link.symlink_to(Path("..", target))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         return [f"{name}: cannot write the units: {error}"]
     return []

@@ -206,7 +206,12 @@ def _dynamic_user(name: str) -> str:
 
 def _lives_in_a_home(app: App) -> bool:
     program = app.command[0] if app.command else app.python
-    return any(f"/{path.lstrip('/')}/".startswith(_HOMES) for path in (app.directory, program))
+    return in_home(app.directory) or in_home(program)
+
+
+def in_home(path: str) -> bool:
+    """Whether a path is hidden from a service with ProtectHome=yes (systemd.exec(5))."""
+    return f"/{path.lstrip('/')}/".startswith(_HOMES)
 
 
 def _number(seconds: float) -> str:

@@ -174,3 +174,14 @@ def test_the_journal_has_fields_to_search_by_and_a_catalog(app: App) -> None:
     assert "ready on http" in found.stdout
     explained = app.machine.run("journalctl", "--catalog", f"MESSAGE_ID={Message.DONE.value}").stdout
     assert "Subject: A rollout of app has come to its end" in explained
+
+
+def test_a_check_by_root_runs_nothing_of_the_app_as_root(app: App) -> None:
+    app.machine.write("/srv/app/python", '#!/bin/sh\nid -u >/run/who/uid\nexec /usr/bin/python3 "$@"\n')
+    app.machine.run("sh", "-c", "chmod 755 /srv/app/python; mkdir -p /run/who; chmod 777 /run/who")
+    for user, uid in ("", "65534"), ('user = "daemon"\n', "1"):
+        text = versions.configuration(app.port, 1, user).replace(versions.PYTHON, "/srv/app/python")
+        app.machine.write("/etc/svc/app.toml", text)
+        app.machine.run("rm", "-f", "/run/who/uid")
+        svcctl(app, "check", "app")
+        assert app.machine.run("cat", "/run/who/uid").stdout == f"{uid}\n"

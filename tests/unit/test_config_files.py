@@ -201,6 +201,22 @@ def test_a_file_that_cannot_be_used_is_a_problem(tmp_path: Path, make: object, s
     assert said in str(caught.value)
 
 
+def test_a_mark_at_the_begin_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    put(tmp_path, "etc/svc/shop.toml", f"\ufeff{SMALL}")
+    assert only(tmp_path).app == "site:app"
+
+
+def test_a_folder_of_drop_ins_that_cannot_be_read_costs_its_app_alone(tmp_path: Path) -> None:
+    put(tmp_path, "etc/svc/good.toml")
+    put(tmp_path, "etc/svc/shop.toml")
+    folder = tmp_path / "etc/svc/shop.toml.d"
+    folder.symlink_to(folder)
+    found = find(SearchPath.system(tmp_path))
+    assert load(found["good"]).name == "good"
+    with pytest.raises(ConfigError, match=r"shop\.toml\.d: cannot be read \(Too many levels"):
+        load(found["shop"])
+
+
 def test_a_directory_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may read everything, so the refusal is played."""
 

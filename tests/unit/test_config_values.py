@@ -143,6 +143,7 @@ def test_a_command(tmp_path: Path) -> None:
         ("limits.memory = 1000000000", "limits", Limits(memory=10**9)),
         ("limits.memory = false", "limits", Limits()),
         ("limits.memory = 0", "limits", Limits()),
+        ('limits.start = "100000us"', "limits", Limits(start=0.1)),
         ('limits.lifetime = "30d"', "limits", Limits(lifetime=30 * 86400)),
         ("limits.lifetime = 0", "limits", Limits()),
         ('limits.headers = "16K"', "limits", Limits(headers=16 << 10)),
@@ -272,6 +273,7 @@ LONG = "x" * (64 * 1024 + 1)
         ("python = '/venv/bin/'", "is not a file"),
         ("python = '/ve$v/bin/python'", "holds a dollar sign, quote or backslash"),
         ("user = ''", 'user: "" is not a user'),
+        ("directory = '/srv/a/../b'", "has a `..`, which systemd does not take; write the path without it"),
         ("user = 'a b'", "is not a user"),
         ("user = '-x'", "is not a user"),
         ("user = -1", "is not a user"),
@@ -326,6 +328,8 @@ def test_values_that_are_refused(tmp_path: Path, line: str, said: str) -> None:
         (PROGRAM + "limits.headers = '8K'", "limits.headers: has a meaning only with `app`"),
         (PROGRAM + "limits.body = '8M'", "limits.body: has a meaning only with `app`"),
         (PROGRAM + "limits.lifetime = '1d'", "RuntimeMaxSec in [service] is a limit that systemd holds"),
+        (PROGRAM + "balance.listeners = 2", "balance.listeners: has a meaning only with `app`; remove it"),
+        (PROGRAM + "balance.listeners = 'per-worker'", "remove it: a `command` has one"),
         (PROGRAM + "limits.watchdog = 3", "limits.watchdog: would kill a `command` that does not notify"),
         (
             PROGRAM + "balance.policy = 'sticky-ip'",
@@ -445,6 +449,8 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         "a%i",
         "a-bus",
         "a-wake",
+        "a.toml",
+        "a.toml.d",
     ],
 )
 def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
@@ -491,6 +497,10 @@ def test_secrets_in_the_environment_are_warned_of(tmp_path: Path) -> None:
         "redis://a?password=geheim",
         "redis://:ge/heim@a",
         "redis://:ge[heim@a",
+        "redis://user:ge#heim@a",
+        "redis://user:1/heim@a",
+        "redis:user:geheim@a",
+        "unix:user:geheim@a",
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:

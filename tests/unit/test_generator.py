@@ -1,10 +1,14 @@
 """The generator when it can make no units at all: what runs keeps its own."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from svc import generator
+from tests.unit.worker.process import ROOT
 
 
 @pytest.fixture
@@ -67,3 +71,27 @@ def test_where_nothing_runs_it_says_why(tmp_path: Path, said: list[str]) -> None
     (tmp_path / "etc/svc/site.toml").write_text("")
     assert generate(tmp_path) == (1, {})
     assert len(said) == 1
+
+
+def test_units_are_utf8_in_any_locale(tmp_path: Path) -> None:
+    """PID 1 gives generators the LANG of the host."""
+    for name, directory in (("one", "/srv/日本"), ("two", "/srv/ü")):
+        file = tmp_path / f"etc/svc/{name}.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = f'app = "a:b"\nlisten = ["unix:/run/{name}"]\ndirectory = "{directory}"\n'
+        file.write_text(text, encoding="utf-8")
+    late = tmp_path / "late"
+    late.mkdir()
+    script = "import sys; from svc.generator import main; sys.exit(main(sys.argv))"
+    env = os.environ | {
+        "SVC_ROOT": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    env.pop("SYSTEMD_SCOPE", None)
+    subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", script, "normal", "early", str(late)], env=env, check=True
+    )
+    assert "WorkingDirectory=/srv/日本\n" in (late / "one@.service").read_text(encoding="utf-8")
+    assert "WorkingDirectory=/srv/ü\n" in (late / "two@.service").read_text(encoding="utf-8")

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from svc.config import AppFiles, load
+from svc.ctl.check import surroundings
+from svc.units import render
+from svc.units.host import Host
 from tests.unit.worker.process import ROOT
 
 
-def check(home: Path, *names: str) -> "subprocess.CompletedProcess[str]":
+def check(home: Path, *names: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run it on the apps in `home`."""
     return subprocess.run(
         [sys.executable, "-m", "svc.ctl", "--user", "check", *names],
@@ -19,6 +23,7 @@ def check(home: Path, *names: str) -> "subprocess.CompletedProcess[str]":
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home),
             "PYTHONPATH": str(ROOT),
+            **env,
         },
         cwd=home,
         capture_output=True,
@@ -63,7 +68,7 @@ def test_an_example_of_a_package_may_lack_what_it_needs(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        f"note: {folder}/example.toml: python: /nonexistent/bin/python does not exist; "
+        f"note: {folder}/example.toml:3: python: /nonexistent/bin/python does not exist; "
     )
     assert check(tmp_path, "example").returncode == 1
 
@@ -75,3 +80,62 @@ def test_two_with_equal_claims_are_an_error_each_and_nothing_is_said_of_units(ap
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "error"]
     assert done.stderr.count("choose another port for one of them") == 2
+
+
+def small(home: Path, more: str = "") -> Path:
+    """Write the one app `site`; return its file."""
+    file = home / ".config/svc/site.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'app = "a:b"\nlisten = ["127.0.0.1:8000"]\npython = "{sys.executable}"\n{more}')
+    return file
+
+
+def test_what_is_wrong_around_it_has_a_file_and_a_line(tmp_path: Path) -> None:
+    file = small(tmp_path)
+    dropin = tmp_path / ".config/svc/site.toml.d/10.toml"
+    dropin.parent.mkdir()
+    dropin.write_text('\ndirectory = "/nope"\n[credentials]\nkey = "/nope/key"\n')
+    said = check(tmp_path).stderr
+    assert f"{dropin}:2: directory: /nope is no directory" in said
+    assert f"{dropin}:4: credentials.key: /nope/key does not exist" in said
+    assert f"{file}:" not in said
+
+
+def test_the_interpreter_has_the_environment_of_a_worker(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$PYTHONPATH" "$CALLER" >{seen}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    file = small(tmp_path, '[env]\nPYTHONPATH = "/srv/lib"\n')
+    file.write_text(file.read_text().replace(sys.executable, str(python)))
+    assert check(tmp_path, CALLER="is not its business").returncode == 0
+    assert seen.read_text() == "/srv/lib \n"
+
+
+def test_what_is_wrong_with_other_units_is_not_the_apps(tmp_path: Path) -> None:
+    other = tmp_path / "units/other.service"
+    other.parent.mkdir()
+    other.write_text("[Service]\nExecStart=/bin/true\nNonsense=1\n")
+    small(tmp_path, '[unit]\nWants = "other.service"\n[service]\nGibberish = "1"\n')
+    done = check(tmp_path, SYSTEMD_UNIT_PATH=f"{other.parent}:")
+    (line,) = done.stderr.splitlines()
+    assert "systemd says: site@" in line
+    assert "Gibberish" in line
+
+
+@pytest.mark.parametrize(("more", "hidden"), [("", True), ('[service]\nProtectHome = "read-only"\n', False)])
+def test_a_link_into_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, hidden: bool) -> None:
+    monkeypatch.setattr(render, "_HOMES", (f"{tmp_path}/home/",))
+    (tmp_path / "home/site").mkdir(parents=True)
+    (tmp_path / "srv").symlink_to(tmp_path / "home")
+    file = small(tmp_path, f'directory = "{tmp_path}/srv/site"\n{more}')
+    files = AppFiles("site", file, (), user_scope=True)
+    said = [str(problem) for problem in surroundings(load(files), files, Host(2, user_scope=True))]
+    assert (
+        said
+        == [
+            f"{file}:4: directory: {tmp_path}/srv/site is a link into a home, which workers cannot "
+            'see; write the path that it leads to, or ProtectHome = "read-only" in [service]'
+        ]
+        * hidden
+    )
