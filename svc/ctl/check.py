@@ -86,13 +86,10 @@ def surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
             )
         )
     if app.user and not host.user_scope and not _user_exists(app.user):
-        problems.append(
-            problem(
-                ("user",),
-                f"there is no user {app.user}",
-                f"create it (`useradd --system {app.user}`), or remove `user`: then systemd makes one",
-            )
-        )
+        number = "--uid " * app.user.isdigit()
+        create = f"`useradd --system {number}{app.user}{' NAME' if number else ''}`"
+        cure = f"create it ({create}), or remove `user`: then systemd makes one"
+        problems.append(problem(("user",), f"there is no user {app.user}", cure))
     for name, file in app.credentials:
         if not _may_exist(file):
             what = f"{file} does not exist, so no worker would start"

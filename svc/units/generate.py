@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svc.app import App
 from svc.config import AppFiles, ConfigError, SearchPath, conflicts, find, load
+from svc.config.document import read
 from svc.config.problems import Problem
 from svc.units.collisions import Taken, check_free
 from svc.units.host import Host
@@ -45,7 +46,7 @@ def render_all(search: SearchPath, host: Host, root: str = "/", *, at_rest: bool
     for name, problem in conflicts(
         loaded.values(), lambda app: is_running(app, root, user_scope=host.user_scope)
     ).items():
-        problems[name] = (problem,)
+        problems[name] = (_placed(problem, found[name]),)
 
     return [
         _outcome(
@@ -58,6 +59,12 @@ def render_all(search: SearchPath, host: Host, root: str = "/", *, at_rest: bool
         )
         for name, files in sorted(found.items())
     ]
+
+
+def _placed(problem: Problem, files: AppFiles) -> Problem:
+    """Name the file and the line: who compares apps does not know them."""
+    place = read(files.main, files.dropins).problem((problem.key,), problem.what, problem.cure)
+    return replace(problem, file=place.file, line=place.line)
 
 
 def _outcome(

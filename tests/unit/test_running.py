@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from svc.app import App, Balance, Family, Listen
+from svc.units.generate import is_running
 from svc.units.host import Host
 from svc.units.render import render
 from svc.units.running import NOT_RUNNING, Running, running, running_names
@@ -106,3 +109,15 @@ def test_what_the_coordinator_kept_is_read(tmp_path: Path) -> None:
     assert running_names(root=str(tmp_path)) == ["app"]
     (folder / "app.socket").write_bytes(b"\xff")
     assert running("app", root=str(tmp_path)) == NOT_RUNNING
+
+
+def test_a_users_app_runs_where_its_own_systemd_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "1000"))
+    for folder, name in ((tmp_path / "run", "system"), (tmp_path / "1000", "user")):
+        (folder / "systemd/units").mkdir(parents=True)
+        (folder / f"systemd/units/invocation:{name}.service").symlink_to("0123456789abcdef")
+    running = [(is_running(name, str(tmp_path)), is_running(name, str(tmp_path), user_scope=True))
+               for name in ("system", "user")]  # fmt: skip
+    assert running == [(True, False), (False, True)]

@@ -47,7 +47,9 @@ def test_that_an_example_yields_is_no_error(apps: Path) -> None:
     done = check(apps)
     assert (done.returncode, done.stderr) == (0, "")
     file = apps / ".config" / "svc"
-    assert f"note: {file}/example.toml: listen: 127.0.0.1:8000 is taken by {file}/site.toml; " in done.stdout
+    assert (
+        f"note: {file}/example.toml:2: listen: 127.0.0.1:8000 is taken by {file}/site.toml; " in done.stdout
+    )
     assert "site: ok, " in done.stdout
     assert "example: ok" not in done.stdout
 
