@@ -25,6 +25,14 @@ _SECRET = r"(?i)PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(^|_)KEY$|API
 _SECRET_IN_URL = r"://[^/@\s]*:[^/@\s]+@"  # postgres://site:password@host
 
 
+_START_LIMITS = (
+    ("unit", "StartLimitIntervalSec"),
+    ("unit", "StartLimitInterval"),
+    ("service", "StartLimitInterval"),
+)
+"""systemd.unit(5), with what it was called before; see systemd.socket(5) for what it does to sockets."""
+
+
 def load(files: AppFiles) -> App:
     """Read, merge and check the files of one app.
 
@@ -192,6 +200,10 @@ def _rules(
     yield from _policy_rules(given, values)
     if values.get(("cluster", "fallback")) and not values.get(("cluster", "url")):
         yield ("cluster", "fallback"), "has a meaning only with `url`", "write `url`, or remove it"
+    for section, key in _START_LIMITS:
+        table = given.get(section)
+        if isinstance(table, dict) and table.get(key, 0) not in (0, "0"):
+            yield (section, key), "would make systemd close the listeners at that limit", "remove it"
     if files.user_scope and "user" in given:
         yield ("user",), "has a meaning only for apps of the system", "remove it: the app runs as you"
 

@@ -8,3 +8,5 @@ PARTLY = 3
 """A rollout failed, and some workers run the new version."""
 ABORTED = 4
 NOT_RUNNING = 5
+VERDICT = 6
+"""The verdict on a rollout that failed. No other status of it is its own: then it could not be run at all."""

@@ -73,4 +73,4 @@ def verdict(name: str, *, user_scope: bool) -> int:
         manager.cancel(targets.number)
     if own is not None and aborted and asked_again:
         manager.cancel(own.number)
-    return codes.FAILED
+    return codes.VERDICT

@@ -16,8 +16,11 @@ from svc.units.running import Running, file_of
 from svc.units.sockets import unwanted
 
 
-def open_new(app: App, running: Running, manager: Manager, folder: Folder) -> None:
-    """Open what is new; `running` are the units that systemd has read now. Raises RolloutFailed, OSError."""
+def open_new(app: App, running: Running, manager: Manager, folder: Folder) -> list[str]:
+    """Open what is new, and return its units; `running` are the units that systemd has read now.
+
+    Raises RolloutFailed, OSError.
+    """
     cure = f"run `systemctl restart {app.name}.target '{app.name}*.socket'`"
     states = manager.states(running.sockets)
     closed = [unit for unit, state in states.items() if state.active != "active"]
@@ -30,6 +33,7 @@ def open_new(app: App, running: Running, manager: Manager, folder: Folder) -> No
         folder.keep(running.units)
     if missing := [str(listen) for listen in app.listen if not is_open(listen)]:
         raise RolloutFailed(f"nothing has changed: {', '.join(missing)} is not open: {cure}")
+    return closed
 
 
 def give_up(app: App, host: Host, running: Running, manager: Manager, folder: Folder) -> Running:

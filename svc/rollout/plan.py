@@ -1,6 +1,6 @@
 """What a rollout will do, from what the workers are at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,7 @@ class Plan:
     resting: tuple[str, ...]
     surplus: tuple[str, ...]
     left_behind: tuple[str, ...]
+    masked: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -44,8 +45,22 @@ class Plan:
         return len(self.current) + sum(map(len, (*self.batches, *self.start)))
 
 
-def plan(app: App, host: Host, view: View, generation: str) -> Plan:
-    """Look at the workers and decide what to do with each so that all run `generation`."""
+def is_resting(state: UnitState) -> bool:
+    """Say whether an operator stopped or masked a worker.
+
+    One that ended badly when it was stopped is `failed`. With Restart=always nothing else is, but for what
+    systemd could not start at all.
+    """
+    if state.active == "failed":
+        return state.restart == "always" and state.result not in ("start-limit-hit", "resources")
+    return state.active == "inactive" and (state.started or state.load == "masked")
+
+
+def plan(app: App, host: Host, view: View, generation: str, had: Collection[str] = ()) -> Plan:
+    """Look at the workers and decide what to do with each so that all run `generation`.
+
+    `had` are the workers that the app had until now, where that is known: no other was stopped by hand.
+    """
     slots = worker_units(app, host)
     found = view.loaded(f"{app.name}@*.service")
     states = {unit: found.get(unit, _UNKNOWN) for unit in slots}
@@ -54,8 +69,8 @@ def plan(app: App, host: Host, view: View, generation: str) -> Plan:
         for unit in slots
         if states[unit].active == "active" and view.generation(states[unit].pid) == generation
     )
-    resting = tuple(unit for unit in slots if states[unit].active == "inactive" and states[unit].started)
-    start = tuple(unit for unit in slots if states[unit].active == "inactive" and not states[unit].started)
+    resting = tuple(unit for unit in slots if is_resting(states[unit]) and (not had or unit in had))
+    start = tuple(unit for unit in slots if states[unit].active == "inactive" and unit not in resting)
     running = [unit for unit in slots if unit not in {*resting, *start, *current}]
     size = batch_size(app.reload.batch, worker_count(app, host))
     left = [unit for unit in alive(found) if unit not in states]
@@ -67,6 +82,7 @@ def plan(app: App, host: Host, view: View, generation: str) -> Plan:
         resting=resting,
         surplus=tuple(unit for unit in left if not is_surge(unit)),
         left_behind=tuple(unit for unit in left if is_surge(unit)),
+        masked=tuple(unit for unit in running if states[unit].load == "masked"),
     )
 
 

@@ -51,11 +51,12 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
             holding.enter_context(folder.lock())
         folder.take_success()
         app, host = _load(name, user_scope=user_scope), this_host(user_scope=user_scope)
-        units = render(app, host, running(name, user_scope=user_scope))
+        before = running(name, user_scope=user_scope)
+        units = render(app, host, before)
         generated = _reload_units(units, manager, tell)
         now = Running(name, units)
         with _writing(folder, "nothing has changed"):
-            open_new(app, now, manager, folder)
+            opened = open_new(app, now, manager, folder)
 
         def waiting() -> None:
             text = "a worker has reached a limit and replaces itself: waiting until it is back"
@@ -71,11 +72,18 @@ def run(name: str, manager: Manager, folder: Folder, tell: Teller, brake: Brake,
             if not had:
                 tell(Event("that worker did not come back in time; going on", Message.NOTE))
             record = _begin(app, host, manager, folder, tell)
-            total = roll_out(app, host, manager, record.generation, tell, brake, proven)
+            try:
+                total = roll_out(app, host, manager, record.generation, tell, brake, proven, before.workers)
+            except RolloutFailed as error:
+                if opened and not error.done and now.units == units:
+                    manager.stop(opened)  # nobody accepts there: a client would wait for ever
+                    with contextlib.suppress(OSError):
+                        folder.keep(before.units)
+                raise
         with _writing(folder, "all workers run the new version, but that cannot be written down"):
             if generated:
                 folder.keep(now.units)
-            folder.write(replace(record, finished=True))
+            folder.write(replace(record, finished=total > 0))  # a version that nobody ran is not proven
             folder.succeed()
         who = f"{total} workers run" if total != 1 else "1 worker runs"
         text = f"{who} generation {record.generation}"

@@ -12,13 +12,13 @@ What it promises, each a test on a real systemd:
 The world is handed in (`Manager`), so the order of its steps is tested without one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from svc.app import App
 from svc.rollout.brake import Brake, Pulled
 from svc.rollout.events import Event, Message
-from svc.rollout.plan import Plan, View, plan
+from svc.rollout.plan import Plan, View, is_resting, plan
 from svc.units.host import Host
 
 
@@ -55,13 +55,17 @@ def roll_out(
     tell: Callable[[Event], None],
     brake: Brake,
     proven: Callable[[], None],
+    had: Collection[str] = (),
 ) -> int:
     """Replace every worker that does not run `generation`, which workers that start from now on will.
 
     `proven` is called when the surge workers are ready, before any old worker is touched. Returns how many
     run the generation. Raises RolloutFailed; SystemdError when systemd is not to be reached.
     """
-    todo = plan(app, host, world, generation)
+    todo = plan(app, host, world, generation, had)
+    if todo.masked:
+        text = f"nothing has changed: {_names(todo.masked)} is masked, but runs: unmask it, or stop it"
+        raise RolloutFailed(text, todo.masked, 0, todo.total)
     if todo.resting:
         tell(Event(f"{_names(todo.resting)} stopped by hand, and stays so", Message.NOTE, todo.resting))
     if todo.current:
@@ -72,15 +76,15 @@ def roll_out(
     try:
         _start_surge(todo, world, tell, brake)
         proven()
-        _replace(todo, world, tell, brake)
+        total = _replace(app, todo, world, tell, brake)
     finally:
         if todo.surge:
             world.stop(todo.surge)
     if todo.surplus:
         text = f"stopping {_names(todo.surplus)}, which the app has no longer"
-        tell(Event(text, Message.NOTE, todo.surplus, todo.total, todo.total))
+        tell(Event(text, Message.NOTE, todo.surplus, total, total))
         world.stop(todo.surplus)
-    return todo.total
+    return total
 
 
 def _start_surge(todo: Plan, world: World, tell: Callable[[Event], None], brake: Brake) -> None:
@@ -98,16 +102,25 @@ def _start_surge(todo: Plan, world: World, tell: Callable[[Event], None], brake:
             raise RolloutFailed(f"{changed}: the new version did not become ready", failed, done, total)
 
 
-def _replace(todo: Plan, world: World, tell: Callable[[Event], None], brake: Brake) -> None:
+def _replace(app: App, todo: Plan, world: World, tell: Callable[[Event], None], brake: Brake) -> int:
+    """Do the batches; return how many run the new generation."""
     done, total = len(todo.current), todo.total
     steps = [
         *(("restarting", batch, world.restart) for batch in todo.batches),
         *(("starting", batch, world.start) for batch in todo.start),
     ]
-    for verb, batch, step in steps:
+    for verb, planned, step in steps:
         if brake.pulled:
             changed = _state(done, total) if done else "nothing has changed"
             raise RolloutAborted(f"aborted; {changed}", (), done, total)
+        stopped = _stopped_meanwhile(app, planned, world) if verb == "restarting" else ()
+        if stopped:
+            total -= len(stopped)
+            text = f"{_names(stopped)} stopped by hand, and stays so"
+            tell(Event(text, Message.NOTE, stopped, done, total))
+        batch = tuple(unit for unit in planned if unit not in stopped)
+        if not batch:
+            continue
         tell(Event(f"{verb} {_names(batch)}", None, batch, done, total))
         failed = step(batch)
         done += len(batch) - len(failed)
@@ -115,6 +128,12 @@ def _replace(todo: Plan, world: World, tell: Callable[[Event], None], brake: Bra
             text = f"{_state(done, total)}: {_names(failed)} did not become ready"
             raise RolloutFailed(text, failed, done, total)
         tell(Event(f"{_names(batch)} ready ({done} of {total})", Message.READY, batch, done, total))
+    return total
+
+
+def _stopped_meanwhile(app: App, batch: Sequence[str], world: World) -> tuple[str, ...]:
+    found = world.loaded(f"{app.name}@*.service")
+    return tuple(unit for unit in batch if unit in found and is_resting(found[unit]))
 
 
 def _state(done: int, total: int) -> str:

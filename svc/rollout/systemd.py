@@ -14,7 +14,8 @@ _RETRY = 0.2
 _RETRIES = 150
 # For who only looks: nobody waits half a minute to be told that there is no systemd.
 _LOOKS = 10
-_RESTART_TRIES = 3
+# A re-execution cuts the connections of systemctls, and what one of them has asked for may be lost with it.
+_TRIES = 3
 
 
 class SystemdError(Exception):
@@ -36,9 +37,12 @@ class UnitState:
     job: int
     pid: int = 0
     since: float = 0.0
+    load: str = "loaded"
+    restart: str = ""
 
 
 _STATE = (
+    *("LoadState", "Restart"),
     *("ActiveState", "SubState", "Result", "InvocationID"),
     *("ActiveEnterTimestampMonotonic", "Job", "MainPID", "StateChangeTimestamp"),
 )
@@ -104,14 +108,22 @@ class Manager:
 
     def daemon_reload(self) -> None:
         """Make systemd read all units anew. Raises SystemdError."""
-        code, errors = self._run("daemon-reload")
-        if code:
-            raise SystemdError(errors or "daemon-reload failed")
+        for _ in range(_TRIES):
+            code, errors = self._run("daemon-reload")
+            if not code:
+                return
+            time.sleep(_RETRY)
+        raise SystemdError(errors or "daemon-reload failed")
 
     def stop(self, units: Sequence[str]) -> None:
         """Stop units and wait until they have stopped."""
-        self._run("stop", *units)
-        self._settle(units)
+        for _ in range(_TRIES):
+            self._run("stop", *units)
+            states = self._settle(units)
+            # Still there: the request was lost with systemctl's connection.
+            units = [unit for unit in units if states[unit].active not in ("inactive", "failed")]
+            if not units:
+                break
 
     def begin_to_stop(self, units: Sequence[str]) -> None:
         """Have units stopped, without waiting."""
@@ -120,8 +132,19 @@ class Manager:
 
     def start(self, units: Sequence[str]) -> list[str]:
         """Start units, wait for all of them; return those that did not become active."""
-        self._run("start", *units)
-        states = self._settle(units)
+        before = {unit: state.invocation for unit, state in self.states(units).items()}
+        states: dict[str, UnitState] = {}
+        left = list(units)
+        for _ in range(_TRIES):
+            self._run("start", *left)
+            states |= self._settle(left)
+            left = [
+                unit
+                for unit in left
+                if states[unit].active != "active" and states[unit].invocation == before[unit]
+            ]
+            if not left:
+                break
         return [unit for unit in units if states[unit].active != "active"]
 
     def restart(self, units: Sequence[str]) -> list[str]:
@@ -129,7 +152,7 @@ class Manager:
         before = {unit: state.invocation for unit, state in self.states(units).items()}
         states: dict[str, UnitState] = {}
         left = list(units)
-        for _ in range(_RESTART_TRIES):
+        for _ in range(_TRIES):
             self._run("restart", *left)
             states |= self._settle(left)
             # The same invocation: the request was lost with systemctl's connection, nothing was done.
@@ -188,5 +211,7 @@ def _state(values: dict[str, str]) -> UnitState:
         started=values.get("ActiveEnterTimestampMonotonic", "0") not in ("", "0"),
         job=int(values.get("Job") or 0),
         pid=int(values.get("MainPID") or 0),
+        load=values.get("LoadState", "loaded"),
+        restart=values.get("Restart", ""),
         since=float(values.get("StateChangeTimestamp", "").removeprefix("@") or 0),
     )

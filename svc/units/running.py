@@ -36,6 +36,12 @@ class Running:
         return " ".join(_values(self.units.get(f"{self.name}.target", ""), "Wants", ".socket")).split()
 
     @property
+    def workers(self) -> list[str]:
+        """The units of its workers."""
+        wanted = " ".join(_values(self.units.get(f"{self.name}.target", ""), "Wants")).split()
+        return [unit for unit in wanted if unit.startswith(f"{self.name}@") and unit.endswith(".service")]
+
+    @property
     def wanted_by(self) -> list[str]:
         """The units that start the app."""
         return " ".join(_values(self.units.get(f"{self.name}.target", ""), "WantedBy")).split()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.client import load
 from tests.system import versions
-from tests.system.conftest import App
+from tests.system.conftest import THINK, App
 
 COMMANDS = {
     "restart of the target": ("restart", "app.target"),
@@ -28,6 +28,28 @@ def test_no_request_fails(app: App, name: str, keep_alive: bool) -> None:
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
     assert len(app.pids()) == 4
+
+
+def test_as_many_restarts_as_an_operator_likes(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=1)
+    with load(app.url, connections=10, keep_alive=False, think=THINK) as clients:
+        for _ in range(7):  # five within ten seconds are systemd's own limit
+            assert app.systemctl("restart", "app.target").returncode == 0
+            assert app.show("app.socket", "ActiveState") == "active"
+    seen = clients.stop()
+    assert seen.failed == 0, seen.table()
+
+
+def test_a_restart_with_fewer_workers_stops_the_others(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=3)
+    app.configure(workers=1)
+    app.systemctl("daemon-reload")
+    app.systemctl("restart", "app.target")
+    for slot in (1, 2):
+        app.machine.wait_until(f"app@{slot}.service", "ActiveState", lambda state: state == "inactive")
+    assert len(app.pids()) == 1
 
 
 def test_start_stop_restart_status_of_the_coordinator_mean_the_target(app: App) -> None:

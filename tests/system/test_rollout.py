@@ -131,6 +131,20 @@ def test_a_new_address_in_place_of_the_old_one(app: App) -> None:
     assert len(app.pids()) == 3
 
 
+def test_a_failed_rollout_closes_the_new_address_where_nobody_would_accept(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=1)
+    new = app.free_port()
+    app.configure(workers=1, port=new)
+    app.deploy(versions.BROKEN["fails in start-up"])
+    assert app.systemctl("reload", "app.target", check=False).returncode != 0
+    assert refused(f"http://127.0.0.1:{new}")
+    assert "version 1" in app.get("/")
+    app.deploy(versions.good("2"))
+    assert app.systemctl("reload", "app.target").returncode == 0
+    assert "version 2" in app.get("/", port=new)
+
+
 def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
@@ -149,7 +163,7 @@ def test_an_address_that_somebody_else_has_changes_nothing(app: App) -> None:
 
 @pytest.mark.parametrize("how", ["broken", "masked"])
 def test_an_app_file_that_breaks_while_the_app_runs_takes_nothing_away(app: App, how: str) -> None:
-    app.deploy(versions.good("1"))
+    app.deploy(versions.good("1", startup_seconds=1))
     app.start(workers=2)
     with load(app.url, connections=10, keep_alive=True, think=THINK) as clients:
         app.machine.write("/etc/svc/app.toml", "app = 3\n" if how == "broken" else "")
@@ -157,12 +171,17 @@ def test_an_app_file_that_breaks_while_the_app_runs_takes_nothing_away(app: App,
         assert app.show("app.socket", "ActiveState") == "active"
         app.systemctl("restart", "app@1.service")
         app.systemctl("daemon-reload")
-        app.systemctl("restart", "app.target")
+        # And somebody else reads all units anew while it has stopped and not started yet.
+        restart = app.machine.popen("systemctl", "restart", "app.target")
+        app.machine.wait_until("app@0.service", "ActiveState", lambda state: state == "activating")
+        app.systemctl("daemon-reload")
+        assert restart.wait() == 0
         assert len(app.pids()) == 2
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
     # When it is stopped it is gone, as its file is.
     app.systemctl("stop", "app.target")
+    app.machine.wait_until("app.service", "ActiveState", lambda state: state == "inactive")
     app.systemctl("daemon-reload")
     assert app.show("app.target", "LoadState") == "not-found"
 
@@ -184,6 +203,51 @@ def test_a_stopped_slot_stays_stopped(app: App) -> None:
     assert len(app.pids()) == 3
     seen = clients.stop()
     assert seen.failed == 0, seen.table()
+
+
+def test_a_slot_that_is_stopped_during_the_rollout_stays_stopped(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.start(workers=2)
+    app.deploy(versions.good("2", startup_seconds=0.5))
+    reload = app.machine.popen("systemctl", "reload", "app.target")
+    app.machine.wait_until("app@surge.service", "ActiveState", lambda state: state == "active")
+    app.systemctl("stop", "app@1.service")
+    assert reload.wait() == 0
+    assert app.show("app@1.service", "ActiveState") == "inactive"
+    assert len(app.pids()) == 1
+
+
+def test_a_masked_slot_stays_stopped_and_one_that_runs_is_told_of(app: App) -> None:
+    app.deploy(versions.good("1"))
+    app.systemctl("mask", "app@1.service")
+    try:
+        app.start(workers=2)
+        before = app.pids()
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == 1
+        assert app.pids() != before
+        before = app.pids()
+        app.systemctl("unmask", "app@1.service")
+        app.systemctl("mask", "app@0.service")
+        assert app.systemctl("reload", "app.target", check=False).returncode != 0
+        assert "nothing has changed: app@0.service is masked, but runs" in app.last_failure()
+        assert app.pids() == before
+    finally:
+        app.systemctl("unmask", "app@0.service", "app@1.service")
+
+
+def test_one_that_shrank_grows_again_whoever_holds_on_to_its_units(app: App) -> None:
+    app.deploy(versions.good("1"))
+    text = "[Unit]\nAfter=app@2.service\n[Service]\nExecStart=/bin/sleep infinity\n"
+    app.machine.write("/run/systemd/system/holding.service", text)
+    app.systemctl("daemon-reload")
+    app.systemctl("start", "holding.service")
+    app.start(workers=3)
+    for workers in (1, 3):
+        app.configure(workers=workers)
+        assert app.systemctl("reload", "app.target").returncode == 0
+        assert len(app.pids()) == workers
+    app.systemctl("stop", "holding.service")
 
 
 @pytest.mark.parametrize("surge", [0, 2])
@@ -258,21 +322,20 @@ def test_a_rollout_that_was_killed_is_finished_by_the_next(app: App, stamped: bo
     assert seen.failed == 0, seen.table()
 
 
-@pytest.fixture
-def without_svcctl(machine: Machine) -> Iterator[None]:
-    """The command is not there: an installation that was removed, or broke, under a running app."""
-    path = machine.run("sh", "-c", "command -v svcctl").stdout.strip()
+@pytest.fixture(params=["/usr/bin/svcctl", "/usr/lib/svc/python/svc/rollout/plan.py"])
+def missing(machine: Machine, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A file of svc that is not there: an installation that was removed, or broke, under a running app."""
+    path: str = request.param
     machine.run("mv", path, f"{path}.away")
-    yield
+    yield path
     machine.run("mv", f"{path}.away", path)
 
 
-@pytest.mark.usefixtures("without_svcctl")
-def test_who_asked_is_told_of_a_rollout_that_cannot_be_run_at_all(app: App) -> None:
+def test_who_asked_is_told_of_a_rollout_that_cannot_be_run_at_all(app: App, missing: str) -> None:
     app.deploy(versions.good("1"))
     app.start(workers=2)
     before = app.pids()
     for unit in ("app.target", "app.service"):
-        assert app.systemctl("reload", unit, check=False).returncode != 0
+        assert app.systemctl("reload", unit, check=False).returncode != 0, missing
     assert app.pids() == before
     assert app.get("/")

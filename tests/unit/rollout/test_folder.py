@@ -69,9 +69,19 @@ def test_one_rollout_at_a_time(tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_word_of_a_success_counts_once(tmp_path: Path) -> None:
+def test_word_of_a_success_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")  # run by systemd
     folder = Folder(tmp_path)
     assert not folder.take_success()
     folder.succeed()
     assert folder.take_success()
+    assert not folder.take_success()
+
+
+def test_a_rollout_by_hand_leaves_no_word_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    folder = Folder(tmp_path)
+    folder.succeed()
     assert not folder.take_success()

@@ -19,6 +19,8 @@ NEVER = UnitState("inactive", "dead", "success", "", started=False, job=0)
 STOPPED = UnitState("inactive", "dead", "success", "", started=True, job=0)
 RUNNING = UnitState("active", "running", "success", "1", started=True, job=0, pid=1)
 CURRENT = replace(RUNNING, pid=2)
+FAILED = replace(STOPPED, active="failed", sub="failed", result="exit-code", restart="always")
+MASKED = replace(NEVER, load="masked")
 CRASHING = UnitState("activating", "auto-restart", "exit-code", "1", started=True, job=0)
 
 
@@ -141,6 +143,59 @@ def test_a_batch_restarts_together() -> None:
 def test_a_stopped_slot_stays_stopped_and_a_crashing_one_is_replaced() -> None:
     steps = run(app(workers=3, reload=Reload(surge=0)), world(RUNNING, STOPPED, CRASHING))
     assert steps == [("restart", "0"), ("restart", "2")]
+
+
+@pytest.mark.parametrize(
+    "state", [FAILED, replace(FAILED, result="timeout"), MASKED, replace(STOPPED, load="masked")]
+)
+def test_one_that_ended_badly_or_is_masked_stays_stopped_too(state: UnitState) -> None:
+    assert run(app(workers=2, reload=Reload(surge=0)), world(RUNNING, state)) == [("restart", "0")]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        replace(FAILED, result="start-limit-hit"),
+        replace(FAILED, result="resources"),
+        replace(FAILED, restart="no"),
+    ],
+)
+def test_one_that_systemd_could_not_start_is_tried_again(state: UnitState) -> None:
+    steps = run(app(workers=2, reload=Reload(surge=0)), world(RUNNING, state))
+    assert steps == [("restart", "0"), ("restart", "1")]
+
+
+def test_one_that_is_masked_and_runs_is_told_of_before_anything_changes() -> None:
+    fake = world(RUNNING, replace(RUNNING, load="masked"))
+    with pytest.raises(
+        RolloutFailed, match=r"nothing has changed: app@1\.service is masked, but runs"
+    ) as error:
+        run(app(workers=2), fake)
+    assert (error.value.done, fake.steps) == (0, [])
+
+
+class Stopping(FakeWorld):
+    """A world in which an operator stops a worker while the surge worker starts."""
+
+    def start(self, units: Sequence[str]) -> list[str]:
+        self.found["app@1.service"] = STOPPED
+        return super().start(units)
+
+
+def test_one_that_is_stopped_meanwhile_stays_stopped() -> None:
+    said: list[Event] = []
+    fake = Stopping({f"app@{slot}.service": RUNNING for slot in range(3)})
+    total = roll_out(app(workers=3), HOST, fake, "2-abc", said.append, Brake(), lambda: None)
+    assert fake.steps == [("start", "surge"), ("restart", "0"), ("restart", "2"), ("stop", "surge")]
+    assert (said[-1].text, said[-1].total, total) == ("app@2.service ready (2 of 2)", 2, 2)
+    assert "app@1.service stopped by hand, and stays so" in [event.text for event in said]
+
+
+def test_a_slot_that_the_app_did_not_have_was_not_stopped_by_hand() -> None:
+    fake, had = world(RUNNING, STOPPED), ["app@0.service"]
+    quick = app(workers=2, reload=Reload(surge=0))
+    roll_out(quick, HOST, fake, "2-abc", lambda _event: None, Brake(), lambda: None, had)
+    assert fake.steps == [("restart", "0"), ("start", "1")]
 
 
 def test_an_app_that_grew_starts_the_new_slots_and_one_that_shrank_stops_the_surplus() -> None:
