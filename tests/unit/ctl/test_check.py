@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from svc.config import AppFiles, load
-from svc.ctl.check import surroundings
+from svc.ctl.surroundings import surroundings
 from svc.units import render
 from svc.units.host import Host
 from tests.unit.worker.process import ROOT
