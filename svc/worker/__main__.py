@@ -36,9 +36,8 @@ from svc.worker.canary import Canary
 from svc.worker.edge import gate
 from svc.worker.edge.strict import HEADERS
 from svc.worker.handover import Meeting
-from svc.worker.server import Server
+from svc.worker.server import STOP_SIGNALS, Server
 
-STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 LAST_WORDS_SECONDS = 0.5  # for tasks that the application left running
 LEAVE_SECONDS = 1.0  # for threads and atexit functions of the application
 
@@ -107,6 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except log.WorkerError as error:
         journal.error(f"{options.name}: {error}")
         status = 1
+    except SystemExit as error:  # in a task of the application, perhaps; Python's own status for it
+        _leave_soon(error.code if isinstance(error.code, int) else int(error.code is not None))
+        raise
+    except BaseException:
+        _leave_soon(1)
+        raise
     _leave_soon(status)
     return status
 
@@ -144,6 +149,8 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         closing.callback(_close, chosen)
         app, interface = _load(options, journal, chosen)
         is_wsgi = interface is application.Interface.WSGI
+        if is_wsgi:
+            closing.callback(_set_loop_of_its_own().close)
         limited = room.Limited(options.concurrency) if options.concurrency else None
         asgi = wsgi.as_asgi(app, limited) if is_wsgi else app
         if limited is not None and not is_wsgi:
@@ -221,6 +228,13 @@ def _load(
     if options.interface != "auto":
         return app, application.Interface(options.interface)
     return app, application.interface_of(options.app, app)
+
+
+def _set_loop_of_its_own() -> asyncio.AbstractEventLoop:
+    """Let blocking code find an event loop that does not run, as it would in a server without one."""
+    loop = asyncio.SelectorEventLoop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -33,11 +33,15 @@ class Canary:
             lines.append(f"X-Forwarded-Proto: {parts.scheme}")
         return "\r\n".join([*lines, "Accept: */*", "Connection: close", "", ""]).encode()
 
-    async def sing(self, adopt: Callable[[socket.socket], None]) -> None:
-        """Ask the worker that `adopt` gives a connection to. Raises WorkerError unless it answers 2xx."""
+    async def sing(self, adopt: Callable[[socket.socket, str], None]) -> None:
+        """Ask the worker that `adopt` gives a connection to, with the scheme in which it is asked.
+
+        Raises WorkerError unless it answers 2xx.
+        """
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
-        adopt(theirs)
+        # Which proxies an application trusts depends on their addresses, and here is none.
+        adopt(theirs, urlsplit(self.url).scheme or "http")
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LONGEST_HEAD)
         try:
             async with asyncio.timeout(self.seconds):

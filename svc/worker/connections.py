@@ -43,6 +43,11 @@ class Adopter:
         protocol = self.http.make_protocol()
         self._connect(connection, lambda: protocol, lambda: moving.expect_request(protocol))
 
+    def adopt_own(self, connection: socket.socket, scheme: str) -> None:
+        """The same for a connection of ours, as if what comes on it had come by `scheme`."""
+        protocol: Any = self.http.make_protocol()
+        self._connect(connection, lambda: protocol, lambda: setattr(protocol, "scheme", scheme))
+
     def _connect(
         self,
         connection: socket.socket,

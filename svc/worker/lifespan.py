@@ -75,12 +75,18 @@ class Lifespan:
             scope["state"] = self._state
         try:
             await self._app(scope, self._receive, self._send)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
+        except BaseException as error:  # and CancelledError, which may be the application's own
             self._error = error
+            if self._answer.get("type") == "lifespan.startup.complete" and not self._is_cancelled():
+                self._explain()
+                self._journal.error(
+                    "the application's lifespan ended before its shutdown; serving on without"
+                )
         finally:
             self._answered.set()
+
+    def _is_cancelled(self) -> bool:
+        return self._task is not None and self._task.cancelling() > 0
 
     async def _receive(self) -> dict[str, str]:
         message = await self._inbox.get()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +30,7 @@ from svc.worker.notify import Notify
 from svc.worker.steering import Program, steer
 from svc.worker.uvicorn_seam import Http
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STATUS_SECONDS = 5.0
 DATE_SECONDS = 1.0
 MESSAGES_SECONDS = 1.0  # for messages and jobs that still run when the drain has used up its time
@@ -154,7 +156,7 @@ class Server:
     async def _prove(self, canary: Canary, stop: asyncio.Event, adopted: Adopter, lifespan: Lifespan) -> bool:
         """Pass the canary; False when the worker was stopped meanwhile. Raises WorkerError."""
         try:
-            if await _unless(stop, canary.sing(adopted.adopt)):
+            if await _unless(stop, canary.sing(adopted.adopt_own)):
                 self.journal.info(f"the canary {canary.url} was answered")
                 return True
         except WorkerError:
@@ -192,8 +194,9 @@ class Server:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self.loop.loop.call_soon_threadsafe(stop.set)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, stopped)
+        os.register_at_fork(after_in_child=_forget_signals)
 
     def _announce_close(self) -> None:
         if self.meeting is None or not self.meeting.others():
@@ -236,6 +239,13 @@ class Server:
 
         again()
         ticking.callback(lambda: timer.cancel() if timer else None)
+
+
+def _forget_signals() -> None:
+    """Let SIGTERM end a child that the application has forked: multiprocessing's Pool counts on that."""
+    signal.set_wakeup_fd(-1)  # it is the loop's
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

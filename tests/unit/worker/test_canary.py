@@ -1,6 +1,7 @@
 """The canary: a new version answers it before it is ready, or does not become ready at all."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,35 @@ def test_it_says_whom_it_asks() -> None:
     assert request.startswith("GET /health?deep=1 HTTP/1.1\r\nHost: www.example.com\r\n")
     assert "\r\nX-Forwarded-Proto: https\r\n" in request
     assert "\r\nHost: localhost\r\n" in Canary("/health", 5).request().decode()
+
+
+ONLY_HTTPS = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        status = 200 if scope["scheme"] == "https" else 307
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "192.0.2.1"])
+def test_an_application_that_redirects_to_https_is_asked_as_if_it_came_so(
+    variant: Variant, trusted: str, tmp_path: Path
+) -> None:
+    (tmp_path / "only_https.py").write_text(ONLY_HTTPS)
+    options = ("--canary", "https://www.example.com/", "--loop", variant.loop)
+    environment = {**UNPROVEN, "FORWARDED_ALLOW_IPS": trusted}
+    with (
+        run_worker(
+            *options,
+            app="only_https:app",
+            directory=tmp_path,
+            python=variant.python,
+            environment=environment,
+        ) as worker,
+        worker.client() as client,
+    ):
+        assert client.get()[0] == 307  # nobody else is
 
 
 def test_a_proven_version_is_not_asked(loop: str) -> None:

@@ -173,3 +173,58 @@ def test_the_watchdogs_signal_prints_where_every_thread_is() -> None:
         worker.process.send_signal(signal.SIGABRT)
         assert worker.ended() == -signal.SIGABRT
         assert "Fatal Python error: Aborted" in worker.journal
+
+
+EXITS = """
+import asyncio, sys, threading
+
+threading.Thread(target=threading.Event().wait).start()
+
+async def leave():
+    {end}
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    asyncio.create_task(leave())
+    await asyncio.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(("end", "status"), [("sys.exit(5)", 5), ("raise KeyboardInterrupt", 1)])
+def test_a_thread_does_not_keep_a_worker_that_a_task_has_ended(
+    loop: str, end: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "exits.py").write_text(EXITS.format(end=end))
+    with (
+        # Of uvloop's server that is left open, an error would be in the way.
+        run_worker(
+            "--loop", loop, app="exits:app", directory=tmp_path, environment={"PYTHONWARNINGS": ""}
+        ) as worker,
+        worker.client() as client,
+    ):
+        client.ask()
+        assert worker.ended() == status
+
+
+FORKS = """
+import os, signal
+
+def app(environ, start_response):
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(7)
+    start_response("200 OK", [])
+    return [b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+"""
+
+
+def test_sigterm_ends_a_child_that_the_application_has_forked(loop: str, tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(FORKS)
+    with (
+        run_worker("--loop", loop, app="forks:app", directory=tmp_path) as worker,
+        worker.client() as client,
+    ):
+        assert client.get()[2] == b"%d" % -signal.SIGTERM
+        worker.terminate()
+        assert worker.ended() == 0
