@@ -12,12 +12,15 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
+from svc.worker.edge.strict import FRAMING
+from svc.worker.late import is_late
 from svc.worker.middleware import Asgi
 
 Respond = Callable[[Any, int, Iterable[tuple[bytes, bytes]], bytes], bool]
 
 COPIED = 65536  # bytes; a longer body is not copied behind its head
 LINES = 1024  # lines of heads that are remembered
+BODILESS = {204, 304}  # statuses; what follows such a head is the next answer: RFC 9112, section 6.3
 MEANINGFUL = {b"content-length", b"transfer-encoding", b"connection"}
 CLOSE = (b"connection", b"close")
 # What a header may mean that says no length; NOT_OURS leaves the answer to uvicorn.
@@ -36,8 +39,7 @@ def answering(app: Asgi, respond: Respond) -> Asgi:
         running = app(scope, receive, joined.send)
         if isinstance(running, types.CoroutineType):
             return _observed(running, joined)
-        joined.keeps = False  # by another language, or a class of its own: we cannot see when it waits
-        return running
+        return running  # by another language, or a class of its own: we cannot see when it waits
 
     return call
 
@@ -45,19 +47,26 @@ def answering(app: Asgi, respond: Respond) -> Asgi:
 class _Joined:
     """Keeps the head of one answer until its body comes."""
 
-    __slots__ = ("_head", "_respond", "_send", "keeps")
+    __slots__ = ("_bodiless", "_head", "_respond", "_send", "keeps")
 
     def __init__(self, send: Any, respond: Respond) -> None:
         self._send = send
         self._respond = respond
         self._head: Any = None
-        self.keeps = True
+        self._bodiless = False
+        self.keeps = False  # but for each step of the application, see `_observed`
 
     async def send(self, message: Any) -> None:
         """ASGI's send."""
         head = self._head
+        if self._bodiless:
+            message = {**message, "body": b""}
         if head is None:
             is_head = message["type"] == "http.response.start" and not self._send.__self__.response_started
+            if is_head and message["status"] in BODILESS:
+                self._bodiless = True
+                fields = [field for field in message.get("headers", ()) if field[0].lower() not in FRAMING]
+                message = {**message, "headers": fields}
             if is_head and self.keeps:
                 self._head = message
                 return
@@ -89,17 +98,29 @@ def _observed(running: Coroutine[Any, Any, Any], joined: _Joined) -> Generator[A
     step: Callable[[Any], Any] = running.send
     value: Any = None
     while True:
+        joined.keeps = True
         try:
             waits = step(value)
         except StopIteration as end:
             if joined._head is not None:
                 joined.flush()
             return end.value
+        except Exception as error:
+            joined.flush()
+            if is_late(joined._send.__self__, error):
+                return None
+            raise
         except BaseException:
             joined.flush()
             raise
+        finally:
+            joined.keeps = False  # another task may send the head, and we cannot see when that one waits
         if joined._head is not None:
-            joined.flush()
+            try:
+                joined.flush()
+            except Exception as error:  # about a header: for the application, as if send() had raised it
+                step, value = running.throw, error
+                continue
         try:
             value = yield waits
             step = running.send
@@ -156,6 +177,7 @@ def responder(protocol_class: Any) -> Respond | None:
             or cycle.access_log
             or type(body) is not bytes
             or len(body) > COPIED
+            or not isinstance(headers, (list, tuple))  # an iterator could be read only once
             or (asks_to_close is not None and asks_to_close in cycle.scope["headers"])
         ):
             return False

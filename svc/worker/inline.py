@@ -19,6 +19,7 @@ from typing import Any
 from svc.worker.answering import Respond
 from svc.worker.edge.gate import TARGET, Glance
 from svc.worker.edge.strict import FRAMING
+from svc.worker.late import lenient
 from svc.worker.middleware import Proxied, is_proxied
 from svc.worker.wsgi import Exchange, GoesOn, WsgiApplication, environ_of
 
@@ -61,7 +62,12 @@ def inline(protocol_class: Any, app: WsgiApplication, proxied: Proxied, respond:
             """Whether the request has no body, and nothing that has to be put right or refused."""
             scope = self.scope
             fields = dict(scope["headers"])
-            return NOT_PLAIN.isdisjoint(fields) and TARGET not in scope and not glance.fault(scope, fields)
+            return (
+                scope["http_version"] == "1.1"
+                and NOT_PLAIN.isdisjoint(fields)
+                and TARGET not in scope
+                and not glance.fault(scope, fields)
+            )
 
         def _call(self, context: contextvars.Context) -> None:
             cycle, self.held = self.held, None
@@ -69,7 +75,7 @@ def inline(protocol_class: Any, app: WsgiApplication, proxied: Proxied, respond:
                 return
             goes_on = _answer(self.loop, cycle, app, proxied, respond)
             if goes_on is not None:
-                task = self.loop.create_task(cycle.run_asgi(goes_on), context=context)
+                task = self.loop.create_task(cycle.run_asgi(lenient(goes_on)), context=context)
                 task.add_done_callback(self.tasks.discard)
                 self.tasks.add(task)
 
@@ -91,7 +97,7 @@ def _answer(
     try:
         chunks = app(environ, exchange.start_response)
         try:
-            if isinstance(chunks, (list, tuple)):
+            if type(chunks) in (list, tuple):  # one of a class of its own may have a close()
                 whole = b"".join([*exchange.written, *chunks])
                 head = exchange.head(len(whole))
                 if _inside(loop, respond, cycle, *head, whole[: exchange.left]):
@@ -125,7 +131,7 @@ def _first(
     """Answer with the first chunk when it is the whole."""
     left = iter(chunks)
     chunk = next(left, None)
-    if chunk is None or exchange.written:
+    if not chunk or exchange.written:  # before the first byte, start_response() need not have been called
         return exchange.finishing(chunks, chain(() if chunk is None else (chunk,), left))
     head = exchange.head(None)
     if exchange.left != len(chunk) or not _inside(loop, respond, cycle, *head, chunk):
@@ -142,7 +148,6 @@ def _first(
 
 
 def _failing(error: BaseException) -> Iterator[bytes]:
-    def fail(_: object) -> bytes:
-        raise error
-
-    return map(fail, (None,))
+    # A generator, which makes a RuntimeError of a StopIteration: that would pass for the end.
+    yield from ()
+    raise error

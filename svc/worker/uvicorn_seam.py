@@ -17,6 +17,7 @@ from svc.worker.answering import CLOSE, answering, responder
 from svc.worker.edge.strict import HEADERS, strict
 from svc.worker.greeting import greeting
 from svc.worker.inline import inline
+from svc.worker.late import lenient
 from svc.worker.middleware import Asgi
 from svc.worker.parting import parting
 from svc.worker.requirements import require_websockets
@@ -73,8 +74,8 @@ class Http:
         config.load()
         proxied = middleware.put_inside(config, app)
         respond = responder(config.http_protocol_class)
-        if respond is not None:
-            config.loaded_app = answering(config.loaded_app, respond)
+        inner = config.loaded_app
+        config.loaded_app = lenient(inner) if respond is None else answering(inner, respond)
         self.config = config
         self.app = app
         self.state = cast("Any", ServerState())

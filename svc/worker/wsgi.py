@@ -17,6 +17,7 @@ from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
+from svc.worker.answering import BODILESS
 from svc.worker.middleware import Asgi
 
 BODY_IN_MEMORY = 1024 * 1024  # bytes; a longer body goes to a temporary file
@@ -182,6 +183,7 @@ class Exchange:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # no cycle through the traceback
+            self.written.clear()  # it belongs to the answer that this one replaces
         elif self._headers is not None:
             raise AssertionError("start_response() was called a second time without exc_info")
         self._status = int(status[:3])
@@ -223,16 +225,18 @@ class Exchange:
         """Status and headers; `length` is the length of the whole body where that is known."""
         if self._headers is None:
             raise AssertionError("the application returned without calling start_response()")
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+        headers = [
+            (field, value.encode("latin-1"))
+            for name, value in self._headers
+            if (field := name.lower().encode("latin-1")) != b"transfer-encoding"  # ours to set, PEP 3333
+        ]
         given = [value for name, value in headers if name == b"content-length"]
-        if given:
+        if self._status in BODILESS:
+            self.left = 0
+            headers = [field for field in headers if field[0] != b"content-length"]
+        elif given:
             self.left = int(given[0])
-        elif (
-            length is not None
-            and not self._head_only
-            and self._status >= 200
-            and self._status not in {204, 304}
-        ):
+        elif length is not None and not self._head_only and self._status >= 200:
             headers.append((b"content-length", b"%d" % length))
         return self._status, headers
 

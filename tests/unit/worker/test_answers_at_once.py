@@ -11,6 +11,7 @@ from tests.unit.worker.process import Client, Worker, listen, run_worker
 
 ASGI = """
 import asyncio
+import sys
 
 LATER = asyncio.Event()
 
@@ -24,16 +25,39 @@ async def app(scope, receive, send):
         "/chunked": [(b"X-Once", b"1")],
         "/short": [(b"content-length", b"3")],
         "/bad": [(b"content-length", b"2"), (b"x-bad", b"a\\r\\nb: c")],
+        "/told": [(b"x-bad", b"a\\r\\nb: c")],
+        "/iterator": iter([(b"x-once", b"1")]),
+        "/204-coded": [(b"transfer-encoding", b"chunked")],
     }.get(path, [(b"content-length", b"2")])
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    status = {"/204": 204, "/204-coded": 204, "/304": 304}.get(path, 200)
+    head = {"type": "http.response.start", "status": status, "headers": headers}
+    if path == "/child":
+        async def child():
+            await send(head)
+            await LATER.wait()
+            await send({"type": "http.response.body", "body": b"ok"})
+        await asyncio.create_task(child())
+        return
+    if path == "/told":
+        try:
+            await send(head)
+            await LATER.wait()
+        except Exception as error:
+            print("told:", error, file=sys.stderr, flush=True)
+            raise
+    await send(head)
     if path == "/head-first":
         await LATER.wait()
     if path == "/raises":
         raise ValueError("after the head")
     await send({"type": "http.response.body", "body": b"ok"})
+    if path == "/late":
+        await LATER.wait()
+        raise ValueError("after the answer")
 """
 
 WSGI = """
+import asyncio
 import contextvars
 
 VALUE = contextvars.ContextVar("VALUE", default="nothing")
@@ -47,6 +71,23 @@ class Closing:
         DONE.append("exhausted")
     def close(self):
         DONE.append("closed")
+
+class ClosingList(list):
+    def close(self):
+        DONE.append("closed")
+
+class Failing(Closing):
+    def close(self):
+        raise LookupError("after the answer")
+
+def starting_late(start_response):
+    yield b""
+    start_response("200 OK", [("Content-Length", "2")])
+    yield b"ok"
+
+async def ran():
+    await asyncio.sleep(0)
+    return b"ran"
 
 def resetting(token):
     yield b"a"
@@ -67,6 +108,29 @@ def app(environ, start_response):
     if path == "/closing":
         start_response("200 OK", [*text, ("Content-Length", "2")])
         return Closing([b"ok"])
+    if path == "/list":
+        start_response("200 OK", text)
+        return ClosingList([b"ok"])
+    if path == "/failing":
+        start_response("200 OK", [*text, ("Content-Length", "2")])
+        return Failing([b"ok"])
+    if path == "/failing-parts":
+        start_response("200 OK", text)
+        return Failing([b"o", b"k"])
+    if path in ("/204", "/304"):
+        start_response(path[1:] + " No Content", [("Content-Length", "2")])
+        return [b"ok"]
+    if path == "/204-parts":
+        start_response("204 No Content", [])
+        return iter([b"o", b"k"])
+    if path == "/late-start":
+        return starting_late(start_response)
+    if path == "/stop":
+        start_response("200 OK", text)
+        return [next(iter(()))]
+    if path == "/own-loop":
+        start_response("200 OK", text)
+        return [asyncio.get_event_loop().run_until_complete(ran())]
     if path == "/parts":
         start_response("200 OK", [*text, ("Content-Length", "4")])
         return Closing([b"ok", b"ok"])
@@ -146,6 +210,89 @@ def test_a_head_does_not_wait_for_its_body(asgi: Worker) -> None:
         headers = client.head()[1]
         assert other.get("/later")[2] == b"ok"
         assert client.body(headers) == b"ok"
+
+
+def test_a_head_from_a_task_of_the_application_does_not_wait_either(asgi: Worker) -> None:
+    with asgi.client() as client, asgi.client() as other:
+        client.ask("/child")
+        headers = client.head()[1]
+        assert other.get("/later")[2] == b"ok"
+        assert client.body(headers) == b"ok"
+
+
+def test_headers_that_can_be_read_only_once(asgi: Worker) -> None:
+    with asgi.client() as client:
+        status, headers, body = client.get("/iterator")
+        assert (status, headers["x-once"], body) == (200, "1", b"ok")
+
+
+def test_the_application_is_told_of_a_bad_header_where_it_waits(asgi: Worker) -> None:
+    with asgi.client() as client:
+        client.ask("/told")
+        assert b"b: c" not in client.rest()
+    asgi.line("told: ")
+
+
+@pytest.mark.parametrize("path", ["/204", "/304", "/204-coded"])
+def test_a_status_without_a_body_has_none(path: str, asgi: Worker, variant: Variant) -> None:
+    with asgi.client() as client:
+        client.ask(path)
+        assert client.head()[0] in (204, 304)
+        if variant.name == "bare":  # h11 raises an error
+            assert client.rest() == b""
+        else:
+            assert client.get()[2] == b"ok"
+
+
+def test_an_error_after_an_answer_leaves_the_connection_to_the_next(asgi: Worker) -> None:
+    with asgi.client() as client, asgi.client() as other:
+        assert client.get("/late")[2] == b"ok"
+        assert other.get("/later")[2] == b"ok"
+        asgi.line("ValueError: after the answer")
+        assert client.get()[2] == b"ok"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/failing", "/failing-parts"])
+def test_a_close_that_fails_leaves_the_connection_to_the_next(method: str, path: str, plain: Worker) -> None:
+    with plain.client() as client:
+        client.ask(path, method, b"x" if method == "POST" else b"")
+        assert client.answer()[2] == b"ok"
+        plain.line("LookupError: after the answer")
+        assert client.get("/x")[2] == b"/x"
+
+
+def test_a_status_without_a_body_has_none_in_wsgi(plain: Worker) -> None:
+    with plain.client() as client:
+        for path in ("/204", "/304", "/204-parts"):
+            client.ask(path)
+            assert str(client.head()[0]) in path
+            assert client.get("/x")[2] == b"/x"
+
+
+def test_stop_iteration_is_an_error_like_any_other(plain: Worker) -> None:
+    with plain.client() as client:
+        assert client.get("/stop")[0] == 500
+    plain.line("StopIteration")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_event_loop_that_does_not_run_is_there_for_views(method: str, plain: Worker) -> None:
+    with plain.client() as client:
+        for _ in range(2):
+            client.ask("/own-loop", method, b"x" if method == "POST" else b"")
+            assert client.answer()[2] == b"ran"
+
+
+def test_a_list_of_a_class_of_its_own_is_closed(plain: Worker) -> None:
+    with plain.client() as client:
+        assert client.get("/list")[2] == b"ok"
+        assert client.get("/done")[2] == b"closed"
+
+
+def test_start_response_may_be_called_as_late_as_before_the_first_byte(plain: Worker) -> None:
+    with plain.client() as client:
+        assert client.get("/late-start")[::2] == (200, b"ok")
 
 
 def test_each_request_has_a_context_of_its_own(plain: Worker) -> None:

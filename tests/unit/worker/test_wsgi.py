@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -318,3 +319,25 @@ def test_a_client_that_leaves_a_pipeline_ends_the_answer_too(worker: Worker) -> 
     worker.ended()
     assert "Traceback" not in worker.journal
     assert worker.journal.count("closed\n") == 1
+
+
+def test_the_coding_is_the_servers_business() -> None:
+    def app(_: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Transfer-Encoding", "chunked")])
+        return [b"abc"]
+
+    assert call(app)[0]["headers"] == [(b"content-length", b"3")]
+
+
+def test_an_answer_that_replaces_another_has_nothing_of_it() -> None:
+    def app(_: dict[str, Any], start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+        write(b"a part of the first")
+        try:
+            raise LookupError
+        except LookupError:
+            start_response("500 Internal Server Error", [], sys.exc_info())
+        return [b"an error"]
+
+    sent = call(app)
+    assert (sent[0]["status"], body_of(sent)) == (500, b"an error")
