@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+from svc.worker.edge.old import speaking_old
 from svc.worker.edge.refusal import LINGER_SECONDS
 
 TARGET = "svc.target"  # in the scope: the target as it was sent, where a parser hides that it is not a path
@@ -31,6 +32,8 @@ def guard(app: Asgi, body: int = 0) -> Asgi:
 
     def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if scope["type"] == "http":
+            if scope["http_version"] == "1.0":
+                send = speaking_old(receive, send)
             fields = dict(scope["headers"])
             status = glance.fault(scope, fields, body)
             if status:

@@ -22,8 +22,13 @@ class OnH11(Strict):
         receive = super().data_received  # type: ignore[misc]
         if len(data) <= PIECE or self.conn.their_state is not h11.IDLE:
             receive(data)
-            return
-        for start in range(0, len(data), PIECE):
-            receive(data[start : start + PIECE])
-            if self.transport.get_protocol() is not self:
-                return  # refused, or a WebSocket
+        else:
+            for start in range(0, len(data), PIECE):
+                receive(data[start : start + PIECE])
+                if self.transport.get_protocol() is not self:
+                    return  # refused, or a WebSocket
+        self.wait_for_request()
+
+    def is_within_head(self) -> bool:
+        """The same, or a part of what frames a chunk."""
+        return bool(self.conn.trailing_data[0])

@@ -30,6 +30,7 @@ class OnHttptools(Strict):
         before = self.cycle
         if self.unread or len(data) > PIECE:
             self._read_in_pieces(data)
+            self.wait_for_request()
             return
         try:
             self.parser.feed_data(data)
@@ -39,8 +40,11 @@ class OnHttptools(Strict):
         if cycle is None or cycle.scope is not self.scope:
             # With other requests before it, a head has begun somewhere in these bytes.
             self.unread = len(data) if cycle is before else 1
-        elif cycle.more_body:
+            return
+        if cycle.more_body:
             self.unread = 1
+        if cycle.response_complete:
+            self.wait_for_request()
 
     def _read_in_pieces(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
@@ -51,7 +55,7 @@ class OnHttptools(Strict):
             self._feed(piece)
             if self.transport.get_protocol() is not self:
                 return  # refused, or a WebSocket
-            if self._is_within_head():
+            if self.is_within_head():
                 if self.cycle is not before or not fresh:
                     self.unread = 1
             elif not self.is_within_body():
@@ -61,13 +65,14 @@ class OnHttptools(Strict):
                 self.refuse(431)
                 return
 
-    def _is_within_head(self) -> bool:
+    def is_within_head(self) -> bool:
+        """The same."""
         scope, cycle = self.scope, self.cycle
         return scope is not None and (cycle is None or cycle.scope is not scope)
 
     def is_within_body(self) -> bool:
         """Whether the head of a request was read, and its body not."""
-        return super().is_within_body() and not self._is_within_head()
+        return super().is_within_body() and not self.is_within_head()
 
     def _feed(self, data: bytes) -> None:
         try:

@@ -34,7 +34,11 @@ class Strict:
     cycle: Any
     headers: Any
     logger: Any
+    loop: Any
     scope: Any
+    timeout_keep_alive: int
+    timeout_keep_alive_handler: Any
+    timeout_keep_alive_task: Any
     transport: Any
 
     def send_400_response(self, msg: str) -> None:
@@ -50,8 +54,32 @@ class Strict:
         """Whether the head of a request was read, and its body not."""
         return self.cycle is not None and self.cycle.more_body
 
+    def is_within_head(self) -> bool:
+        """Whether a part of a request's head was read, and not the whole."""
+        raise NotImplementedError
+
+    def wait_for_request(self) -> None:
+        """Start the timer of an idle connection again; to be called when something was read.
+
+        Uvicorn stops it at any byte, as if each were of a request: not so an empty line (RFC 9112, section
+        2.2), nor the rest of a body that was answered early.
+        """
+        cycle = self.cycle
+        if (
+            cycle is not None
+            and cycle.response_complete
+            and self.timeout_keep_alive_task is None
+            and not self.is_within_head()
+            and not self.transport.is_closing()
+            and self.transport.get_protocol() is self
+        ):
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def _should_upgrade(self) -> bool:
         # Uvicorn's libraries answer nothing where it is no WebSocket (RFC 6455, section 4.1), and the
-        # connection would stay for ever.
-        opening = self.scope["method"] == "GET" and not any(name in FRAMING for name, _ in self.headers)
+        # connection would stay for ever. And HTTP/1.0 has no upgrades: RFC 9110, section 7.8.
+        kind = self.scope["method"], self.scope["http_version"]
+        opening = kind == ("GET", "1.1") and not any(name in FRAMING for name, _ in self.headers)
         return bool(opening and super()._should_upgrade())  # type: ignore[misc]

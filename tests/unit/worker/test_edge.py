@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.conftest import Variant
+from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.edge import HOST, edge
+from tests.unit.worker.process import run_worker
 
 POST = b"POST /first HTTP/1.1\r\n" + HOST
 NEXT = b"GET /next HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -69,6 +70,14 @@ WEBSOCKETS = {
         b"GET /first HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + HOST + b"\r\n" + NEXT
     ),
 }
+
+CODED = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        headers = [(b"Transfer-Encoding", b"chunked")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
 
 REFUSED = {
     "a length and chunks": _post(b"Content-Length: 6", b"Transfer-Encoding: chunked", body=DONE + b"G"),
@@ -161,6 +170,62 @@ def test_requests_before_a_broken_one_are_answered(variant: Variant, tmp_path: P
             assert [request.target for request in outcome.seen] == ["/next", "/next"], name
             assert outcome.statuses[:2] == (200, 200), (name, outcome)
             assert all(status >= 400 for status in outcome.statuses[2:]), (name, outcome)
+
+
+OLD = {
+    "asgi_app:app": {
+        b"GET /stream?chunks=2&seconds=0 HTTP/1.0\r\n\r\n": b"chunk 0\nchunk 1\nend\n",
+        b"POST /upload HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc": b"3 bytes\n",
+    },
+    "wsgi_app:app": {
+        b"GET /stream?chunks=4&size=5 HTTP/1.0\r\n\r\n": b"x" * 20,
+        b"POST /length HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc": (
+            b"3 bytes, CONTENT_LENGTH 3\n"
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("app", list(OLD))
+def test_a_client_of_http_1_0_gets_nothing_that_it_does_not_know(
+    variant: Variant, app: str, tmp_path: Path
+) -> None:
+    path = [hide(tmp_path, variant.missing)]
+    with run_worker("--loop", variant.loop, app=app, python=variant.python, path=path) as worker:
+        for request, body in OLD[app].items():
+            with worker.client() as client:
+                client.send(request)
+                status, headers = client.head()
+                assert status == 200
+                assert "transfer-encoding" not in headers
+                assert client.rest() == body
+
+
+def test_a_client_of_http_1_0_gets_no_chunks_even_where_the_application_says_so(
+    variant: Variant, tmp_path: Path
+) -> None:
+    (tmp_path / "coded.py").write_text(CODED)
+    path = [hide(tmp_path, variant.missing)]
+    with (
+        run_worker(
+            "--loop", variant.loop, app="coded:app", directory=tmp_path, python=variant.python, path=path
+        ) as worker,
+        worker.client() as client,
+    ):
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert "transfer-encoding" not in client.head()[1]
+        assert client.rest() == b"ok"
+
+
+def test_http_1_0_has_no_websockets(variant: Variant, tmp_path: Path) -> None:
+    path = [hide(tmp_path, variant.missing)]
+    with (
+        run_worker("--loop", variant.loop, python=variant.python, path=path) as worker,
+        worker.client() as client,
+    ):
+        client.send(WEBSOCKETS["a WebSocket"].removesuffix(NEXT).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        if "0.17" not in variant.name:  # which asks nobody
+            assert client.answer()[0] == 200
 
 
 @pytest.mark.parametrize("app", ["app", "wsgi"])

@@ -12,7 +12,7 @@ import pytest
 from svc.worker.log import Journal
 from svc.worker.silence import MOST, Silence
 from tests.unit.worker.conftest import Variant, hide
-from tests.unit.worker.process import Client, Worker, run_worker
+from tests.unit.worker.process import APPS, Client, Worker, run_worker
 from tests.unit.worker.test_room import look_around, upload
 
 PART = b"GET / HTTP/1.1\r\nHost: te"
@@ -179,3 +179,29 @@ def test_who_sends_nothing_does_not_stay_where_its_cookie_is_awaited(tmp_path: P
             assert client.rest() == b""
         for client in silent[50:][-50:]:
             assert client.get()[0] == 200
+
+
+# The keep-alive time is not for users to set.
+SHORT = """
+from svc.worker import uvicorn_seam
+uvicorn_seam.KEEP_ALIVE_SECONDS = 0.5
+from asgi_app import app
+"""
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"a part of the body"])
+def test_who_sends_no_request_after_an_answer_does_not_stay(
+    variant: Variant, more: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "short.py").write_text(SHORT)
+    path = [hide(tmp_path, variant.missing), APPS]
+    with (
+        run_worker(
+            "--loop", variant.loop, app="short:app", directory=tmp_path, python=variant.python, path=path
+        ) as worker,
+        worker.client() as client,
+    ):
+        client.ask("/early", "POST", headers=["Content-Length: 100"] if len(more) > 2 else [])
+        assert client.answer()[2] == b"seen enough\n"
+        client.send(more)
+        client.rest()  # to its end: with h11 a refusal of an empty line
