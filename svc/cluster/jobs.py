@@ -34,6 +34,7 @@ class Jobs:
         self._over = asyncio.Event()  # the term, or all
         self._stopped = False
         self._elected = False
+        self._complained = False
 
     def add(self, job: Job) -> None:
         """Do one more, from any thread. Raises ValueError when its name is taken."""
@@ -81,7 +82,7 @@ class Jobs:
 
     async def _lead(self) -> None:
         """Become the leader as soon as nobody else is, and do the jobs until `stop`."""
-        while not self.leadership.take():
+        while not self._takes():
             if await self._over_within(LOOK_SECONDS):
                 return
         if self._office is None:
@@ -89,6 +90,17 @@ class Jobs:
         else:
             await self._run_for(self._office)
         self.leadership.give_up()  # not when this is cancelled: a thread may run on
+
+    def _takes(self) -> bool:
+        try:
+            taken = self.leadership.take()
+        except OSError as error:  # too many files are open, or /run is full
+            if not self._complained:
+                self._complained = True
+                _log.error("No job can be done (cluster.every): %s", error)
+            return False
+        self._complained = False
+        return taken
 
     async def _run_for(self, office: "Office") -> None:
         """Be the leader of all hosts whenever no other host's is, until `stop`."""
@@ -156,6 +168,11 @@ class Jobs:
                 waits_for = job.function()
                 if waits_for is not None:
                     await waits_for
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.exception("What the job %s waited for was cancelled:", job.name)
         except Exception:
             _log.exception("The job %s failed; it is done again when its time comes:", job.name)
 

@@ -50,12 +50,16 @@ class Leadership:
         lines = [f"{self.slot} {os.getpid()}"]
         lines += [f"{seconds!r} {' '.join(name.split())}" for seconds, name in jobs]
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
-        os.pwrite(self._fd, text, 0)
-        os.ftruncate(self._fd, len(text))
+        written = 0
+        with contextlib.suppress(OSError):  # /run is full: the jobs are done all the same
+            written = os.pwrite(self._fd, text, 0)
+        os.ftruncate(self._fd, len(text) if written == len(text) else 0)
 
     def give_up(self) -> None:
         """Let another worker become the leader."""
         if self.held:
+            # To close it is not enough, if a child was forked in the meantime.
+            ofd.unlock(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 

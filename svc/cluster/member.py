@@ -8,6 +8,7 @@ its own.
 import asyncio
 import atexit
 import contextlib
+import functools
 import os
 import random
 import socket
@@ -38,12 +39,16 @@ if TYPE_CHECKING:
 
 _NO_BUS = "this app has no messages: [cluster] bus is false, or its workers were started before svc had them"
 
+_DEEPEST = 32
+"""The most plain handlers that may lie upon each other in the stack, each waiting for an answer."""
+
 
 class Member:
     """One member, in its place. An event loop carries it from `attach` to `detach`."""
 
     def __init__(self, where: Place) -> None:
         self.place = where
+        self._reads = where is not _of_parent
         self.hosts = _other_hosts(where)
         self.handlers = Handlers()
         self.handlers.outside = where.outside
@@ -52,6 +57,7 @@ class Member:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: int | None = None
         self._pumping = threading.RLock()
+        self._deep = 0
         self._inbox: Inbox | None = None
         self.everywhere: Everywhere | None = None
         if where.queue is not None:
@@ -165,7 +171,8 @@ class Member:
         """See `svc.cluster.blocking.request`."""
         post = self._plain_post()
         in_the_loop = self.thread == threading.get_ident()
-        may_read = self.handlers.plain and (self.thread is None or in_the_loop)
+        may_read = self._reads and self.handlers.plain and (self.thread is None or in_the_loop)
+        may_read = may_read and self._deep < _DEEPEST
         if slot == self.place.slot and in_the_loop and not may_read:
             raise ClusterError(
                 "a worker cannot wait in its event loop for what it asks itself: await the async form"
@@ -179,7 +186,11 @@ class Member:
 
     def _pump(self) -> None:
         with self._pumping:
-            self.inbox.read(TURN)
+            self._deep += 1
+            try:
+                self.inbox.read(TURN)
+            finally:
+                self._deep -= 1
 
     def _pump_alone(self) -> None:
         """Where no event loop reads the queue, the one who sent does."""
@@ -190,7 +201,7 @@ class Member:
 
     def add_job(self, function: Callable[[], Any], seconds: float, *, blocking: bool) -> None:
         """See `svc.cluster.every`."""
-        name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
+        name = _name(function)
         job = Job(function, seconds, name, blocking)
         if self.place.alone and self.loop is None:
             with contextlib.suppress(RuntimeError):
@@ -219,6 +230,15 @@ class Member:
         return folder
 
 
+def _name(function: Any) -> str:
+    """Return the name of a job, the same in every process: no address, which most repr() have."""
+    if isinstance(function, functools.partial):
+        given = map(repr, (*function.args, *function.keywords.items()))
+        return f"{_name(function.func)}({', '.join(one for one in given if ' at 0x' not in one)})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+
+
 def _other_hosts(where: Place) -> "Hosts | None":
     """Return the hosts that act as one cluster with this one. Raises ClusterError."""
     if where.alone or not os.environ.get("SVC_CLUSTER_URL"):
@@ -230,6 +250,16 @@ def _other_hosts(where: Place) -> "Hosts | None":
 
 _member: Member | None = None
 _joining = threading.Lock()
+_of_parent: Place | None = None
+
+
+def _in_child() -> None:
+    """A child that was forked sends as another: its parent goes on counting. The queue is its parent's."""
+    global _member, _joining, _of_parent
+    _member, _joining, _of_parent = None, threading.Lock(), place.here
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def current() -> Member:
@@ -243,12 +273,18 @@ def current() -> Member:
 def _join() -> Member:
     global _member  # noqa: PLW0603 - a process is one member, as it is one process
     where = place.here
+    if where is None and (name := os.environ.get("SVC_APP")):
+        # Alone, each such process would do every job and have every lock, and nobody would notice.
+        raise ClusterError(
+            f"this process has the environment of a worker of {name}, but no place among them: a worker has "
+            f"started it, or there is no folder svc/{name} in RUNTIME_DIRECTORY ([service] RuntimeDirectory)"
+        )
     if where is None or (where.alone and where.record.words[scoreboard.PID] != os.getpid()):
         where, _member = alone.take_place(), None
     if _member is None or _member.place is not where:
         _member = Member(where)
         if where.alone:
             atexit.register(_member.close)
-        if where.joined is not None:
+        if where.joined is not None and where is not _of_parent:
             where.joined(_member)
     return _member

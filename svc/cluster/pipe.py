@@ -98,13 +98,23 @@ async def carry(me: Member) -> None:
     asking: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
         work = pipe.said(line)
-        if b'"ask"' in line:
+        if _asks(line):
             task = loop.create_task(work)
             asking.add(task)
             task.add_done_callback(asking.discard)
         else:
             await work
     await me.leave(TIMEOUT)
+
+
+def _asks(line: bytes) -> bool:
+    """Say whether a line is a request; a message may have the word in its data."""
+    if b'"ask"' not in line:
+        return False
+    try:
+        return "ask" in json.loads(line)
+    except Exception:
+        return False  # `said` says what is wrong with it
 
 
 def main() -> None:

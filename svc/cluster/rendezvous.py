@@ -12,6 +12,8 @@ def owner(key: "str | bytes", slots: int) -> int:
     """Return the slot, 0 to `slots` - 1, that owns `key`: the same in every process, of every version."""
     from hashlib import blake2b
 
+    if not isinstance(key, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"a key is a text or bytes, not {key!r}: cluster.owner(str(key))")
     data = key.encode() if isinstance(key, str) else bytes(key)
     start = int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
     return max(range(slots), key=lambda slot: (_mix(start + (slot + 1) * _STEP), slot))

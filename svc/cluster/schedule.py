@@ -22,7 +22,7 @@ class Job:
 
 def next_due(last: float | None, period: float, now: float) -> float:
     """Return when a job is due that last began at `last`: periods that have passed are not made up for."""
-    if last is None or last > now:  # the clock of this host began anew
+    if last is None or last > now + period:  # the clock of this host began anew
         return now
     due = last + period
     if due < now - period:

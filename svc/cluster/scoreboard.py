@@ -59,6 +59,8 @@ class Record:
             if os.fstat(self._fd).st_size < _SIZE:
                 os.ftruncate(self._fd, _SIZE)
             start = _start(slot)
+            for used in (0, start):  # where /run is full, an error now: in the memory it would be a SIGBUS
+                os.posix_fallocate(self._fd, used, RECORD)
             # A predecessor that is just being collected may still hold it, for a moment.
             ofd.lock(self._fd, start)
             self._map = mmap.mmap(self._fd, _SIZE)

@@ -21,6 +21,7 @@ class Ticket:
     def __init__(self, directory: Path, name: str) -> None:
         """Join the line. `directory` is where the app's locks are."""
         self._path = directory / file_name(name)
+        self._pid = os.getpid()
         self._join()
 
     def has_it(self) -> bool:
@@ -35,13 +36,17 @@ class Ticket:
             self._join()
 
     def leave(self) -> None:
-        """Give up the place, or the lock."""
+        """Give up the place, or the lock. A child that was forked inside lets its parent's alone."""
         number, fd = self._number, self._fd
         try:
+            if os.getpid() != self._pid:
+                return
             first = not number or not ofd.is_locked(fd, 0, number)
             if first and os.fstat(fd).st_nlink and not ofd.is_locked(fd, number + 1, _COUNTER - number):
                 # Names may be many (one a customer): a file that nobody needs goes away.
                 self._path.unlink()
+            # To close it is not enough, if a child was forked in the meantime.
+            ofd.unlock(fd, number)
         finally:
             os.close(fd)
 

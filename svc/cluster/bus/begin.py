@@ -16,8 +16,13 @@ from typing import Any
 Work = Coroutine[Any, Any, Any]
 
 
-Spare = tuple["asyncio.Task[Any]", "asyncio.Future[Any]", contextvars.Context, contextvars.Context]
-"""A task that has not begun, what it waits for, its context, and a copy of that as it was."""
+Begun = list[tuple[Work, Any]]
+"""What a task goes on with, once it is there: a coroutine, and what that waits for."""
+
+Spare = tuple["asyncio.Task[Any]", "asyncio.Future[None]", Begun, contextvars.Context, contextvars.Context]
+"""A task that has not begun, what it waits for, what it then goes on with, its context, and a copy of that as
+it was.
+"""
 
 
 class Beginner:
@@ -36,7 +41,7 @@ class Beginner:
         """
         if self._spare is None:
             self._spare = self._make()
-        task, box, context, untouched = self._spare
+        task, ready, begun, context, untouched = self._spare
         asyncio._enter_task(self.loop, task)
         try:
             waits_for = context.run(work.send, None)
@@ -52,8 +57,9 @@ class Beginner:
         self._spare = None
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        if not box.done():  # else it has cancelled itself
-            box.set_result((work, waits_for))
+        begun.append((work, waits_for))
+        if not ready.done():  # else it has cancelled itself
+            ready.set_result(None)
         return task
 
     def close(self) -> None:
@@ -64,19 +70,29 @@ class Beginner:
 
     def _make(self) -> Spare:
         context = contextvars.copy_context()
-        box = self.loop.create_future()
-        return self.loop.create_task(_carry_on(box), context=context), box, context, context.copy()
+        ready, begun = self.loop.create_future(), Begun()
+        task = self.loop.create_task(_carry_on(ready, begun), context=context)
+        return task, ready, begun, context, context.copy()
 
 
-async def _carry_on(box: "asyncio.Future[tuple[Work, Any]]") -> Any:
-    work, waits_for = await box
-    return await _rest(work, waits_for)
+async def _carry_on(ready: "asyncio.Future[None]", begun: Begun) -> Any:
+    try:
+        await ready
+    except asyncio.CancelledError as error:
+        if not begun:
+            raise
+        return await _rest(*begun[0], error)  # before it could take over: the coroutine must see it
+    return await _rest(*begun[0])
 
 
 @types.coroutine
-def _rest(work: Work, waits_for: Any) -> Generator[Any, Any, Any]:
-    """Do what `await work` would do, from its first wait on."""
+def _rest(work: Work, waits_for: Any, thrown: BaseException | None = None) -> Generator[Any, Any, Any]:
+    """Do what `await work` would do, from its first wait on, which `thrown` ends."""
     try:
+        if thrown is not None:
+            if asyncio.isfuture(waits_for):
+                waits_for.cancel()
+            waits_for = work.throw(thrown)
         while True:
             try:
                 sent = yield waits_for

@@ -1,21 +1,19 @@
 """The functions that an application has registered for messages, and how a message comes to them."""
 
+import asyncio
 import logging
 import os
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from svc.cluster.bus import wire
 from svc.cluster.bus.begin import Beginner
 from svc.cluster.bus.message import Message, value_of
 from svc.cluster.bus.values import decode
 from svc.cluster.bus.wire import Frame
-
-if TYPE_CHECKING:
-    import asyncio
 
 Handler = Callable[[Message], Any]
 
@@ -123,7 +121,7 @@ class Handlers:
                     task.add_done_callback(lambda done: _done(done, ended))
                     return
                 value = self.beginner.value
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             _log.exception("A handler of messages failed:")
             if ended is not None:
                 ended(None, error)

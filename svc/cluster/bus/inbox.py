@@ -126,6 +126,10 @@ class Inbox:
             fds = self._fds
             if fds:
                 self._fds = []
+                # In the queue the datagram would keep a request's socket open: if this process is killed in
+                # the handler, who asked shall know at once, not when a successor has found the mark.
+                if frame[1] == wire.REQUEST:
+                    self._consume()
             self._take(self._slot, self._incarnation, frame, fds)
 
     def _peek(self) -> bool:

@@ -120,6 +120,9 @@ class Outbox:
             self._block(line)
         assert self.loop is not None
         sent: asyncio.Future[None] = self.loop.create_future()
+        # A queue that nobody reads would gather for ever what was taken back.
+        while line.waiting and line.waiting[0][2].done():
+            line.waiting.popleft()
         line.waiting.append((message, fds, sent))
         return sent
 
@@ -226,8 +229,15 @@ class Outbox:
             self._lose(line, NoSuchSlot(f"the queue of worker {line.slot} is full, and this one ends"))
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. What is gathered is sent, or lost, which the log says: the turn that was to
+        send it may be another loop's.
+        """
         for line in self._lines.values():
+            try:
+                if not self._flush(line):
+                    self._lose(line, NoSuchSlot(f"the queue of worker {line.slot} is full"))
+            except NoSuchSlot as error:
+                self._lose(line, error)
             line.close()
         self._lines.clear()
         self._gathering.clear()

@@ -8,7 +8,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,30 @@ class PlainPost:
         kind, value = values.encode(data)
         self.broadcast_encoded(kind, value, include_self, timeout)
 
-    def broadcast_encoded(self, kind: int, value: bytes, include_self: bool, timeout: float) -> None:
-        """Broadcast what is encoded already."""
+    def broadcast_encoded(
+        self, kind: int, value: bytes, include_self: bool, timeout: float, hopeless: Collection[Slot] = ()
+    ) -> None:
+        """Broadcast what is encoded already. Nobody waits for the full queues of those who are `hopeless`."""
         deadline = time.monotonic() + timeout
-        full: list[Slot] = []
-        for slot in self._receivers.all(include_self=include_self):
-            gone = self._receivers.gone(slot)
+        # First to all that have room: those must not wait for one that has none.
+        full = self._try(self._receivers.all(include_self=include_self), kind, value, 0.0)
+        full = [slot for slot in full if not self._receivers.gone(slot)]
+        left = self._try([slot for slot in full if slot not in hopeless], kind, value, deadline)
+        left += [slot for slot in full if slot in hopeless]
+        if left:
+            raise QueueFull(left)
+
+    def _try(self, slots: list[Slot], kind: int, value: bytes, deadline: float) -> list[Slot]:
+        """Send a message to each; return those whose queue has no room until `deadline`."""
+        full = []
+        for slot in slots:
             try:
-                self._send(slot, wire.MESSAGE, kind, value, 0 if gone else deadline)
+                self._send(slot, wire.MESSAGE, kind, value, deadline)
             except NoSuchSlot:
                 continue
             except QueueFull:
-                if not gone:
-                    full.append(slot)
-        if full:
-            raise QueueFull(full)
+                full.append(slot)
+        return full
 
     def send(self, slot: Slot, data: Any, timeout: float) -> None:
         """See `svc.cluster.blocking.send`."""

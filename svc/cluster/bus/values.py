@@ -26,6 +26,8 @@ _scan = _decoder.scan_once  # type: ignore[attr-defined]  # what decode() itself
 
 def _bytes_of(found: dict[str, Any]) -> object:
     if found.keys() == {KEY}:
+        if not isinstance(found[KEY], str):
+            raise ValueError(f"{KEY} stands for bytes in base64")
         return base64.b64decode(found[KEY], validate=True)
     return found
 
@@ -46,18 +48,21 @@ def encode(value: object) -> tuple[int, bytes]:
 
 def decode(kind: int, data: "bytes | memoryview") -> Any:
     """Return the value. Raises ValueError when `data` is not of this kind."""
-    if kind == JSON:
-        text = str(data, "utf-8")
-        try:
-            value, end = _scan(text, 0)
-        except StopIteration:
-            end = -1
-        # Another language may have put white space around it.
-        return value if end == len(text) else _decoder.decode(text)
-    if kind == BYTES:
-        return bytes(data)
-    if kind == JSON_WITH_BYTES:
-        return _decoder_with_bytes.decode(str(data, "utf-8"))
+    try:
+        if kind == JSON:
+            text = str(data, "utf-8")
+            try:
+                value, end = _scan(text, 0)
+            except StopIteration:
+                end = -1
+            # Another language may have put white space around it.
+            return value if end == len(text) else _decoder.decode(text)
+        if kind == BYTES:
+            return bytes(data)
+        if kind == JSON_WITH_BYTES:
+            return _decoder_with_bytes.decode(str(data, "utf-8"))
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
     raise ValueError(f"{kind} is no kind of value")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import operator
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cached_property
@@ -60,7 +61,7 @@ class _Calls:
 
         Raises TypeError when the value is something else, OverflowError beyond 64 bits.
         """
-        return self._store.incr(key_bytes(key), by, ttl)
+        return self._store.incr(key_bytes(key), operator.index(by), ttl)
 
     def delete(self, key: str) -> bool:
         """Remove `key`; whether it had a value."""

@@ -1,6 +1,7 @@
 """The store that the workers of one host share, in the app's folder under /run."""
 
 import os
+import threading
 import time
 import weakref
 from functools import partial
@@ -150,17 +151,22 @@ def _put(part: Environment, txn: "Writing", key: bytes, value: bytes, end: float
 
 _opened: "weakref.WeakSet[Embedded]" = weakref.WeakSet()
 _forking: list[Environment] = []
+_one_fork = threading.Lock()  # two threads may fork at once, and the functions below run for both
 
 
 def _before_fork() -> None:
+    _one_fork.acquire()
     _forking[:] = [part for store in _opened for part in store._parts]
     for environment in _forking:
         environment.before_fork()
 
 
 def _after_fork(*, child: bool) -> None:
-    while _forking:
-        _forking.pop().after_fork(child=child)
+    try:
+        while _forking:
+            _forking.pop().after_fork(child=child)
+    finally:
+        _one_fork.release()
 
 
 os.register_at_fork(

@@ -41,8 +41,8 @@ def encode(value: object) -> bytes:
     """The bytes of a value. Raises TypeError and ValueError for what has none."""
     if isinstance(value, str):
         return b"s" + value.encode()
-    if isinstance(value, int) and not isinstance(value, bool) and value in INTEGERS:
-        return b"%d" % value
+    if isinstance(value, int) and not isinstance(value, bool) and int(value) in INTEGERS:
+        return b"%d" % value  # int(): a range goes through all its numbers for an IntEnum
     kind, data = values.encode(value)
     return (b"b" if kind == values.BYTES else b"j" if kind == values.JSON else b"J") + data
 

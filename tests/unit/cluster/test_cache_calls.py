@@ -194,3 +194,26 @@ def test_a_folder_that_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path
         Embedded(tmp_path / "cache", 4 << 20)
     inside.unlink()
     Embedded(tmp_path / "cache", 4 << 20).close()
+
+
+def test_a_number_of_another_type_is_stored_and_counted_on_or_refused(tmp_path: Path) -> None:
+    """In a process with a deadline: a range looks for such a number by going through all of its own."""
+    program = """
+import http, sys
+from pathlib import Path
+from svc.cluster.caching import BlockingCache
+from svc.cluster.caching.embedded import Embedded
+from svc.cluster.caching.memory import Memory
+for store in (Memory(4 << 20), Embedded(Path(sys.argv[1]), 4 << 20)):
+    cache = BlockingCache(lambda: store)
+    cache.set("key", http.HTTPStatus.OK)
+    assert cache.incr("key", http.HTTPStatus.CREATED) == 401
+    try:
+        cache.incr("key", 1.5)
+    except TypeError:
+        print("refused")
+"""
+    command = [sys.executable, "-B", "-c", program, str(tmp_path / "cache")]
+    tree = Path(__file__).parents[3]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == "refused\n" * 2

@@ -346,3 +346,43 @@ def test_a_lock_is_one_s_alone_and_names_do_not_disturb_each_other(tmp_path: Pat
     assert second.acquire()
     for lock in (first, second, other):
         lock.release()
+
+
+def test_threads_that_fork_at_once_leave_the_cache_usable(folder: Path) -> None:
+    """In a process with a deadline: what holds the cache up would hold up its end as well."""
+    program = """
+import os, sys, threading
+from pathlib import Path
+from svc.cluster.caching import BlockingCache
+from svc.cluster.caching.embedded import Embedded
+store = Embedded(Path(sys.argv[1]), 8 << 20)
+cache = BlockingCache(lambda: store)
+sys.setswitchinterval(1e-5)
+
+def fork():
+    for number in range(300):
+        cache.set(f"{number}", number)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+threads = [threading.Thread(target=fork) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(sum(cache.get(f"{number}") for number in range(300)))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-B", "-c", program, str(folder)],
+        cwd=SCRIPT.parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            printed, complained = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert printed == f"{sum(range(300))}\n", complained

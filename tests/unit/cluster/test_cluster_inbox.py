@@ -1,9 +1,12 @@
 """Reading a worker's queue, and the mark that a killed worker leaves behind at each moment of it."""
 
+import contextlib
 import os
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from hypothesis import strategies as st
 
 from svc.cluster.bus import values, wire
 from svc.cluster.bus.inbox import Inbox
-from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFUSED
+from svc.cluster.bus.plain import PlainPost
+from svc.cluster.bus.receivers import Receivers
+from svc.cluster.errors import QueueFull
+from svc.cluster.scoreboard import MARK_INCARNATION, MARK_NUMBER, RECEIVED, REFUSED, Record
 
 
 class Killed(BaseException):
@@ -192,3 +198,74 @@ def test_both_ways_to_read_take_the_same(sent: list[bytes]) -> None:
                 read(inbox)
         found.append((taken, words.tolist()))
     assert found[0] == found[1]
+
+
+def test_who_asked_a_worker_that_was_killed_in_the_handler_learns_of_it_at_once(queue: socket.socket) -> None:
+    held: list[int] = []
+
+    def take(_slot: int, _incarnation: int, _frame: wire.Frame, fds: list[int]) -> None:
+        held.extend(fds)
+        raise Killed
+
+    inbox = Inbox(queue, memoryview(bytearray(512)).cast("Q"), take)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = wire.header(0, 7) + wire.frame(values.JSON, wire.REQUEST, 1, b"1")
+    with ours, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(queue.getsockname())
+        with theirs:
+            socket.send_fds(sock, [request], [theirs.fileno()])
+        with pytest.raises(Killed):
+            wait_and_read(inbox)
+        for fd in held:
+            os.close(fd)  # as the kernel does for whoever is killed
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[tuple[PlainPost, list[socket.socket]]]:
+    """What worker 0 of three sends with, and the queues; that of worker 1 is full. All live."""
+    records = [Record(tmp_path, slot, "") for slot in range(3)]
+    queues: list[socket.socket] = []
+    for slot in range(3):
+        queues.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        queues[-1].bind(str(tmp_path / str(slot)))
+        queues[-1].settimeout(10)
+    post = PlainPost(tmp_path, wire.header(0, 7), Receivers(3, records[0]), records[0])
+    with contextlib.suppress(QueueFull):
+        while True:
+            post.send(1, "x", 0)
+    yield post, queues
+    post.close()
+    for record, queue in zip(records, queues, strict=True):
+        record.close()
+        queue.close()
+
+
+def test_a_plain_broadcast_does_not_wait_for_a_full_queue_while_others_have_room(
+    post: tuple[PlainPost, list[socket.socket]],
+) -> None:
+    sender, queues = post
+    thread = threading.Thread(target=sender.broadcast, args=("hello", False, 60))
+    thread.start()
+    try:
+        assert queues[2].recv(wire.LIMIT).endswith(b'"hello"')
+    finally:
+        while thread.is_alive():
+            queues[1].recv(wire.LIMIT)
+            thread.join(0.01)
+
+
+def test_who_is_hopeless_is_not_waited_for(post: tuple[PlainPost, list[socket.socket]]) -> None:
+    sender, queues = post
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(sender.broadcast_encoded, *values.encode("hello"), False, 60, hopeless=(1,))
+        try:
+            with pytest.raises(QueueFull) as caught:
+                told.result(10)
+        finally:
+            queues[1].recv(wire.LIMIT)
+    assert caught.value.slots == (1,)
+    assert queues[2].recv(wire.LIMIT).endswith(b'"hello"')
+    sender.broadcast_encoded(*values.encode("there is room"), False, 60, hopeless=(1,))
+    assert queues[2].recv(wire.LIMIT).endswith(b'"there is room"')

@@ -1,9 +1,11 @@
 """Locks, the leader, the scoreboard, names and owners: everything that needs no messages."""
 
+import errno
 import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +35,12 @@ def test_owners_are_spread_evenly_and_never_change() -> None:
     assert max(counts) - min(counts) < 250
     assert [rendezvous.owner(f"user:{number}", 8) for number in range(6)] == EXPECTED
     assert rendezvous.owner("ä", 100) == rendezvous.owner("ä".encode(), 100)
+
+
+@pytest.mark.parametrize("key", [4711, True, None, [1, 2]])
+def test_what_is_no_text_and_no_bytes_has_no_owner(key: Any) -> None:
+    with pytest.raises(TypeError, match="a key is a text or bytes"):
+        rendezvous.owner(key, 4)
 
 
 EXPECTED = [7, 5, 4, 7, 3, 0]
@@ -177,8 +185,40 @@ def test_the_scoreboard_shows_who_lives(tmp_path: Path) -> None:
         (100.0, 103.0, 110.0),
         (100.0, 111.0, 110.0),
         (100.0, 135.0, 130.0),  # what was missed is not made up for, and the beat is kept
+        (101.0, 100.0, 111.0),  # a clock that was set back a little: no period has two beginnings
         (900.0, 100.0, 100.0),  # a stamp from the future: the host's clock began anew
     ],
 )
 def test_when_a_job_is_due(last: float | None, now: float, due: float) -> None:
     assert next_due(last, 10.0, now) == due
+
+
+def full(*_: object) -> NoReturn:
+    """Do what the system does where /run is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_who_leads_while_run_is_full_leads_and_is_not_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app").mkdir()
+    earlier, mine = Leadership(tmp_path / "app", 1), Leadership(tmp_path / "app", 2)
+    assert earlier.take()
+    earlier.announce([(1, "job")])
+    earlier.give_up()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        assert mine.take()
+        mine.announce([(1, "job")])
+    assert leader.holders("app", tmp_path) == ()  # and not the earlier one
+    mine.announce([(1, "job")])
+    assert [one.slot for one in leader.holders("app", tmp_path)] == [2]
+    mine.give_up()
+
+
+def test_a_record_for_which_there_is_no_room_is_an_error_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        scoreboard.Record(tmp_path, 0, "")

@@ -1,10 +1,16 @@
 """The cluster API in one process, as on a laptop: every call works, over real sockets."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from svc.cluster.member import _name
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -457,3 +463,250 @@ def test_a_worker_whose_application_never_asks_loads_nothing_of_it() -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     names = ["svc.cluster", "svc.cluster.errors", "svc.cluster.ofd", "svc.cluster.place"]
     assert said == f"{[*names, 'svc.cluster.scoreboard', 'svc.cluster.slots']}\n"
+
+
+def test_a_job_goes_on_after_what_it_waited_for_was_cancelled(loop: str) -> None:
+    said = check(
+        loop,
+        """
+again, calls = asyncio.Event(), []
+
+@cluster.every(0.01)
+async def job():
+    calls.append(1)
+    if len(calls) == 1:
+        other = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+    again.set()
+
+async def main():
+    await cluster.send(0, 1)
+    await asyncio.wait_for(again.wait(), 30)
+
+run(main())
+""",
+    )
+    assert "What the job __main__.job waited for was cancelled:" in said
+
+
+def test_jobs_begin_when_an_error_of_the_system_is_over(loop: str) -> None:
+    said = check(
+        loop,
+        """
+from svc.cluster import leader, ofd
+began, open_file, errors = asyncio.Event(), ofd.open_file, [OSError("too many open files")]
+
+def fail_once(path):
+    if path.name == leader.NAME and errors:
+        raise errors.pop()
+    return open_file(path)
+
+ofd.open_file = fail_once
+
+@cluster.every(0.01)
+async def job():
+    began.set()
+
+async def main():
+    await cluster.send(0, 1)
+    await asyncio.wait_for(began.wait(), 30)
+
+run(main())
+""",
+    )
+    assert "No job can be done (cluster.every): too many open files" in said
+
+
+def test_what_is_taken_back_from_a_queue_that_nobody_reads_does_not_stay(loop: str) -> None:
+    check(
+        loop,
+        """
+cluster.on_message(print)
+
+async def main():
+    await settle()
+    me = member.current()
+    asyncio.get_running_loop().remove_reader(me.inbox.sock)
+    full = 0
+    while full < 100:
+        try:
+            await cluster.broadcast("x", timeout=0)
+        except cluster.QueueFull:
+            full += 1
+    assert len(me.post.outbox.way(0).waiting) == 1, len(me.post.outbox.way(0).waiting)
+    while True:
+        try:
+            me.inbox.sock.recv(1)
+        except BlockingIOError:
+            break
+
+run(main())
+""",
+    )
+
+
+def test_what_one_loop_gathered_leaves_before_another_sends_or_is_told_of(loop: str) -> None:
+    said = check(
+        loop,
+        """
+got = []
+cluster.on_message(lambda message: got.append(message.data))
+
+async def main():
+    await settle()
+    me, running = member.current(), asyncio.get_running_loop()
+    outbox, other = me.post.outbox, asyncio.new_event_loop()
+    for number in range(5):
+        await cluster.send(0, number)
+    assert outbox.way(0).gathered
+    outbox.use(other)
+    outbox.use(running)
+    await settle()
+    assert got == ["flush", 0, 1, 2, 3, 4, "flush"], got
+    running.remove_reader(me.inbox.sock)
+    try:
+        while True:
+            blocking.send(0, "x", timeout=0)
+    except cluster.QueueFull:
+        pass
+    outbox.way(0).gather(b"no room")
+    outbox.use(other)
+    other.close()
+
+run(main())
+""",
+    )
+    assert "1 messages are lost: the queue of worker 0 is full" in said
+
+
+def test_a_handler_that_is_cancelled_in_its_first_turn_learns_of_it(loop: str) -> None:
+    check(
+        loop,
+        """
+seen = []
+
+@cluster.on_message
+async def take(message):
+    if message.data == "none":
+        return "nothing to wait for"
+    try:
+        if message.data == "itself":
+            asyncio.current_task().cancel()
+            await asyncio.sleep(30)
+        async with asyncio.timeout(message.data):
+            await asyncio.sleep(30)
+    except TimeoutError:
+        return "too late"
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+        raise
+
+async def main():
+    for _ in range(2):
+        for data in (0, "none", -1, "none"):
+            wanted = "nothing to wait for" if data == "none" else "too late"
+            assert await cluster.request(0, data, timeout=30) == wanted
+        try:
+            await cluster.request(0, "itself", timeout=30)
+        except cluster.RequestFailed:
+            pass
+        await cluster.request(0, "none", timeout=30)
+    assert seen == ["cancelled"] * 2, seen
+
+run(main())
+""",
+    )
+
+
+def test_a_handler_that_lets_out_a_cancellation_at_once_has_failed(loop: str) -> None:
+    said = check(
+        loop,
+        """
+@cluster.on_message
+async def take(message):
+    raise asyncio.CancelledError
+
+async def main():
+    try:
+        await cluster.request(0, "x", timeout=30)
+    except cluster.RequestFailed as error:
+        print(error)
+
+run(main())
+""",
+    )
+    assert "worker 0 could not answer: CancelledError" in said
+    assert "A handler of messages failed:" in said
+
+
+def test_plain_handlers_that_ask_lie_upon_each_other_to_some_depth_only(loop: str) -> None:
+    check(
+        loop,
+        """
+depths, ended = [], asyncio.Event()
+
+@blocking.on_message
+def ask(message):
+    depths.append(message.data)
+    try:
+        blocking.request(0, message.data + 1, timeout=30)
+    except cluster.ClusterError:
+        ended.set()
+
+async def main():
+    member.current().attach(asyncio.get_running_loop())
+    blocking.send(0, 1)
+    await asyncio.wait_for(ended.wait(), 30)
+    assert 2 <= max(depths) < 40, max(depths)
+
+run(main())
+""",
+    )
+
+
+def test_a_job_has_the_same_name_in_every_process() -> None:
+    class Job:
+        def __call__(self) -> None:
+            pass
+
+    def report(*given: object, **named: object) -> None:
+        pass
+
+    here = f"{__name__}.test_a_job_has_the_same_name_in_every_process.<locals>"
+    assert _name(report) == f"{here}.report"
+    assert _name(Job()) == f"{here}.Job"
+    assert _name(partial(report, "daily", Job(), at=5)) == f"{here}.report('daily', ('at', 5))"
+
+
+def test_the_helper_sends_in_order_whatever_the_messages_say(tmp_path: Path) -> None:
+    folder = tmp_path / "svc" / "app"
+    (folder / "bus").mkdir(parents=True)
+    sent = [1, {"ask": 8}, 3, {"bid": {"ask": 9}}, 5]
+    environ = {
+        **os.environ,
+        "SVC_APP": "app",
+        "SVC_SLOT": "0",
+        "SVC_WORKERS": "1",
+        "RUNTIME_DIRECTORY": str(folder),
+        "PYTHONPATH": str(ROOT),
+    }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as queue:
+        queue.bind(str(folder / "bus" / "0"))
+        command = f'exec "$0" -B -P -m svc.cluster.pipe 3<&{queue.fileno()}'
+        with subprocess.Popen(
+            ["/bin/bash", "-c", command, sys.executable],
+            pass_fds=[queue.fileno()],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as helper:
+            assert helper.stdin
+            assert helper.stdout
+            helper.stdin.write("".join(json.dumps({"to": 0, "data": data}) + "\n" for data in sent))
+            helper.stdin.flush()
+            got = [json.loads(helper.stdout.readline())["data"] for _ in sent]
+            helper.stdin.close()
+            helper.wait(30)
+    assert got == sent

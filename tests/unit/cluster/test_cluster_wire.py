@@ -144,3 +144,17 @@ def test_white_space_around_json_is_allowed() -> None:
     for wrong in (b"", b" ", b"1 2", b"{", b"nul", b"\xff"):
         with pytest.raises(ValueError, match=r".+"):
             values.decode(values.JSON, wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (values.JSON, b"[" * 60_000),
+        (values.JSON_WITH_BYTES, b"[" * 60_000),
+        (values.JSON_WITH_BYTES, b'{"$bytes":5}'),
+        (values.JSON_WITH_BYTES, b'[{"$bytes":null}]'),
+    ],
+)
+def test_what_another_language_encoded_wrongly_is_a_value_error(kind: int, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"nested|\$bytes"):
+        values.decode(kind, data)
