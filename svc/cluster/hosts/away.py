@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import redis
+
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
@@ -13,6 +15,8 @@ def why(error: BaseException, url: str) -> str:
     for one in _chain(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"is refused: its certificate {_untrusted(one)}"
+        if isinstance(one, redis.AuthenticationError):
+            return f"lets nobody in: {one} (its password is the credential cluster-password, [credentials])"
     unread = "; ".join(_unread(url))
     return f"cannot be asked: {unread}" if unread else f"does not answer: {error}"
 

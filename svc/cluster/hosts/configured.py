@@ -4,7 +4,8 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,16 @@ _MISSING = (
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The server, and this host's identity among those that share it. `folder` is the app's on this host."""
+    """The server, and this host's identity among those that share it. `folder` is the app's on this host.
+
+    `threads` wait for the server's answers. They are not the event loop's own: there an application's threads
+    may wait for a lock, and its holder could not give it back.
+    """
 
     server: "Server"
     host: str
     folder: Path
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "svc-hosts"))
 
     def lease(self, kind: str, name: str = "", lost: Callable[[], None] | None = None) -> "Lease":
         """Return a lease that one host at a time can have."""
@@ -58,6 +64,15 @@ class Hosts:
 
 _connecting = threading.Lock()
 _hosts: Hosts | None = None
+
+
+def _in_child() -> None:
+    """A child that was forked connects anew: threads and leases are its parent's."""
+    global _hosts, _connecting
+    _hosts, _connecting = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def connected(folder: Path, environ: Mapping[str, str] = os.environ) -> Hosts | None:

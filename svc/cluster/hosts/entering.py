@@ -16,9 +16,11 @@ class Inside:
     """One time inside, for a task. A lost lease cancels it, as asyncio.timeout() does."""
 
     def __init__(self, hosts: Hosts, name: str) -> None:
+        self._hosts = hosts
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task is not None else 0
         self._lost = False
         self._left = False
         self.lease = hosts.lease("lock", name, self._tell)
@@ -27,23 +29,23 @@ class Inside:
         """Get the lease, and return its token. `end` is loop.time(). Raises TimeoutError and ServerAway."""
         try:
             for pause in pauses():
-                if await in_thread(self.lease.acquire):
+                if await in_thread(self._hosts, self.lease.acquire):
                     return self.lease.token
                 if end is not None and self._loop.time() >= end:
                     raise _timeout(self._name, timeout)
                 await asyncio.sleep(pause if end is None else min(pause, max(0.0, end - self._loop.time())))
         except BaseException:
             self._left = True
-            await in_thread(self.lease.release)
+            await in_thread(self._hosts, self.lease.release)
             raise
         raise AssertionError("pauses never end")
 
     async def leave(self, error: BaseException | None) -> None:
         """Give the lease back. Raises LockLost when it was lost, in place of the cancellation."""
         lost, self._left = self._lost or not self.lease.held, True
-        await in_thread(self.lease.release)
-        if self._lost and self._task is not None:
-            self._task.uncancel()
+        await in_thread(self._hosts, self.lease.release)
+        if self._lost and self._task is not None and self._task.uncancel() > self._cancelling:
+            return  # another has cancelled it as well, and that goes on
         if lost and (error is None or (isinstance(error, asyncio.CancelledError) and self._lost)):
             raise _lost(self._name) from None
 
@@ -81,11 +83,11 @@ def leave_now(lease: Lease, name: str, error: BaseException | None) -> None:
         raise _lost(name)
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(hosts: Hosts, work: Callable[[], T]) -> T:
     """Do what may wait for the server outside the event loop. A cancellation waits for it to be over: else it
     would happen after what comes next.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(hosts.threads, work))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

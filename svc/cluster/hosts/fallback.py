@@ -9,6 +9,8 @@ from svc.cluster.hosts.store import HostsClaim, HostsStore
 
 T = TypeVar("T")
 
+_BEFORE = -1
+
 
 class Fallback:
     """`shared` while its server answers, else `local`, which is emptied when the server is back: what it has
@@ -20,12 +22,16 @@ class Fallback:
     def __init__(self, shared: HostsStore, local: Store) -> None:
         self._shared = shared
         self._local = local
-        self._returns: int | None = None  # how often the server had come back when it last went away
+        # How often the server had come back when `local` was used last, which is to be emptied; None where it
+        # was. At first it may have what an earlier process left, also in the outage that there is now.
+        self._returns: int | None = _BEFORE
 
     def _do(self, work: Callable[[Store], T]) -> T:
         try:
             done = work(self._shared)
         except ServerAway:
+            if self._returns not in (None, _BEFORE, self._shared.returns):
+                self._local.clear()  # nothing was asked between two outages
             self._returns = self._shared.returns
             return work(self._local)
         if self._returns is not None and self._returns != self._shared.returns:

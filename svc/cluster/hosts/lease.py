@@ -22,11 +22,17 @@ MARGIN = 0.3
 
 _log = logging.getLogger("svc.cluster")
 
+# Tokens are microseconds of the server's clock: a count would begin anew when the server has forgotten it.
 _ACQUIRE = """
 local value = redis.call('GET', KEYS[1])
 if value and string.sub(value, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
-local token = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], ARGV[1] .. string.format('%d', token), 'PX', ARGV[2])
+local clock = redis.call('TIME')
+local token = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+if token <= last then token = last + 1 end
+local text = string.format('%.0f', token)
+redis.call('SET', KEYS[2], text)
+redis.call('SET', KEYS[1], ARGV[1] .. text, 'PX', ARGV[2])
 return token
 """
 _RENEW = """

@@ -31,7 +31,7 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local period = tonumber(ARGV[2])
 local last = tonumber(redis.call('GET', KEYS[2]) or '')
 local due = now
-if last and last <= now then
+if last and last <= now + period then
   due = last + period
   if due < now - period then due = due + math.floor((now - due) / period) * period end
 end
@@ -63,7 +63,7 @@ class Office:
         lease = self._hosts.lease("leader", lost=tell)
         self._lease = lease
         try:
-            taken = await in_thread(lease.acquire)
+            taken = await in_thread(self._hosts, lease.acquire)
         except ClusterError as error:
             if not self._complained:
                 self._complained = True
@@ -76,7 +76,7 @@ class Office:
         """Let another host's leader take it."""
         lease, self._lease = self._lease, None
         if lease is not None:
-            await in_thread(lease.release)
+            await in_thread(self._hosts, lease.release)
 
     async def begin(self, job: Job) -> float:
         """Return the seconds until the job is due; 0.0 when it is, and its beginning has been noted.
@@ -88,7 +88,8 @@ class Office:
         keys = [lease.key, server.key("every", job.name.encode("utf-8", "surrogatepass"))]
         micros = max(1, round(job.seconds * 1e6))
         kept = int((job.seconds + _KEPT_SECONDS) * 1000)
-        wait = int(await in_thread(lambda: server.run(_BEGIN, keys, lease.value, micros, kept)))
+        asking = in_thread(self._hosts, lambda: server.run(_BEGIN, keys, lease.value, micros, kept))
+        wait = int(await asking)
         if wait < 0 or not lease.held:
             raise ClusterError("another host does the jobs now")
         return wait / 1e6

@@ -73,6 +73,9 @@ class Server:
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise self.lost(error) from error
         except redis.RedisError as error:
+            if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):  # so a script
+                # It is no longer the primary. What the url names may be another server by now.
+                self.client.connection_pool.disconnect(inuse_connections=False)
             raise ServerRefused(f"the server at {self.url} says: {error}") from error
 
     def run(self, script: str, keys: Sequence[bytes], *arguments: bytes | str | int) -> Any:

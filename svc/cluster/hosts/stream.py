@@ -23,6 +23,7 @@ from svc.cluster.bus import values, wire
 from svc.cluster.bus.plain import PlainPost
 from svc.cluster.errors import ClusterError, QueueFull
 from svc.cluster.hosts.server import TIMEOUT, Server
+from svc.cluster.slots import Slot
 
 KEPT_SECONDS = 60.0
 """For so long a host may be cut off, or without workers, and still gets what was sent meanwhile."""
@@ -86,6 +87,7 @@ class Relay:
         self._host = host.encode()
         self._path = folder / "relay"
         self._post = post(wire.header(wire.OUTSIDER, random.SystemRandom().getrandbits(64)))
+        self._full: tuple[Slot, ...] = ()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="svc-relay", daemon=True)
 
@@ -126,6 +128,8 @@ class Relay:
                 client.connection_pool.disconnect()
         finally:
             self._post.close()
+            # To close it is not enough, if a child was forked in the meantime.
+            ofd.unlock(fd, _LOCK)
             os.close(fd)
 
     def _begin(self, client: Any, fd: int) -> None:
@@ -156,9 +160,12 @@ class Relay:
             if entry[b"h"] == self._host:
                 continue
             try:
-                self._post.broadcast_encoded(int(entry[b"k"]), entry[b"v"], True, PATIENCE)
+                self._post.broadcast_encoded(int(entry[b"k"]), entry[b"v"], True, PATIENCE, self._full)
+                self._full = ()
             except (QueueFull, OSError, ValueError) as error:
                 _log.error("A broadcast of another host was not passed on: %s", error)
+                # Who was waited for in vain is not waited for again: that would hold up its siblings.
+                self._full = error.slots if isinstance(error, QueueFull) else ()
             if self._over.is_set():
                 return  # a successor goes on
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from svc.cluster.hosts import lease as leases
 from svc.cluster.hosts.configured import Hosts
 from svc.cluster.hosts.entering import Inside, enter_now, leave_now
 from svc.cluster.hosts.server import Server
+from svc.cluster.schedule import Job
 from tests.redis_server import RedisServer
 from tests.unit.cluster.hosts import back
 
@@ -149,3 +151,76 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_nothing_behind(two: tupl
     lease = two[0].lease("lock", "it")
     assert lease.acquire()
     lease.release()
+
+
+def test_tokens_grow_also_when_the_server_has_forgotten_them(
+    two: tuple[Hosts, Hosts], redis: RedisServer
+) -> None:
+    before, after = (hosts.lease("lock", "it") for hosts in two)
+    assert before.acquire()
+    redis.stop()
+    redis.start()
+    assert after.acquire()
+    assert after.token > before.token
+
+
+def test_tokens_grow_also_when_the_clock_of_the_server_is_set_back(two: tuple[Hosts, Hosts]) -> None:
+    lease = two[0].lease("lock", "it")
+    far = 9 * 10**15
+    two[0].server.client.set("svc:app:token", far)
+    assert [lease.acquire() and lease.token for _ in range(2)] == [far + 1, far + 2]
+    lease.release()
+    assert two[0].server.client.get("svc:app:lock:it") is None
+
+
+def test_threads_that_wait_do_not_keep_a_holder_from_leaving(two: tuple[Hosts, Hosts]) -> None:
+    async def run() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        inside, free = Inside(two[0], "it"), threading.Event()
+        await inside.enter(None, None)
+        waiting = loop.run_in_executor(None, free.wait)
+        leaving = asyncio.create_task(inside.leave(None))
+        done, _ = await asyncio.wait([leaving], timeout=10)
+        free.set()
+        await asyncio.gather(waiting, leaving)
+        return leaving in done
+
+    assert asyncio.run(run())
+
+
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_a_cancellation_from_outside_is_not_taken_for_that_of_a_lost_lease(
+    two: tuple[Hosts, Hosts], lost_first: bool
+) -> None:
+    async def run() -> None:
+        inside = Inside(two[0], "it")
+        await inside.enter(None, None)
+        task = asyncio.current_task()
+        assert task is not None
+        for cancel in (inside._cancel, task.cancel) if lost_first else (task.cancel, inside._cancel):
+            cancel()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except BaseException as error:
+            await inside.leave(error)
+            raise
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run())
+
+
+def test_a_clock_that_is_set_back_a_little_gives_no_period_two_beginnings(two: tuple[Hosts, Hosts]) -> None:
+    async def run() -> None:
+        office, job = two[0].office(), Job(print, 3600, "job", blocking=False)
+        assert await office.take(lambda: None)
+        assert await office.begin(job) == 0.0
+        client = two[0].server.client
+        last = int(client.get("svc:app:every:job"))
+        client.set("svc:app:every:job", last + 50_000)
+        assert 3600 < await office.begin(job) < 3601
+        client.set("svc:app:every:job", last + 2 * 3600 * 10**6)  # of another server, with a clock ahead
+        assert await office.begin(job) == 0.0
+        await office.give_up()
+
+    asyncio.run(run())

@@ -1,18 +1,19 @@
 """Where a host goes on in the stream of broadcasts, and what the stream keeps."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from svc.cluster import ServerAway
+from svc.cluster import QueueFull, ServerAway
 from svc.cluster.bus import values
 from svc.cluster.hosts import stream
 from svc.cluster.hosts.server import Server
 from svc.cluster.hosts.stream import Publisher, Relay
+from svc.cluster.slots import Slot
 from tests.redis_server import RedisServer
 from tests.unit.cluster.hosts import PATIENCE, back, until
 
@@ -22,11 +23,18 @@ class Post:
 
     def __init__(self) -> None:
         self.got: queue.Queue[Any] = queue.Queue()
+        self.full: list[Slot] = []  # as told by the next call
+        self.hopeless: list[Collection[Slot]] = []  # of each call
 
-    def broadcast_encoded(self, kind: int, value: bytes, include_self: bool, timeout: float) -> None:
+    def broadcast_encoded(
+        self, kind: int, value: bytes, include_self: bool, timeout: float, hopeless: Collection[Slot] = ()
+    ) -> None:
         assert include_self
         assert timeout > 0
+        self.hopeless.append(hopeless)
         self.got.put(values.decode(kind, value))
+        if self.full:
+            raise QueueFull(self.full)
 
     def close(self) -> None:
         pass
@@ -170,3 +178,15 @@ def test_one_worker_of_a_host_passes_on_and_the_next_goes_on(
     second.close()
     assert posts[0].got.empty()
     assert posts[1].got.empty()
+
+
+def test_a_worker_that_was_waited_for_in_vain_is_not_waited_for_again(
+    remote: Publisher, relays: Any, tmp_path: Path
+) -> None:
+    post = relays()
+    until(partial(place, tmp_path))
+    for number, full in enumerate([[1], [1], [], []]):
+        post.full = full
+        remote.publish(number).result(PATIENCE)
+        assert post.next() == number
+    assert post.hopeless == [(), (1,), (1,), ()]
