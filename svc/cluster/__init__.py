@@ -150,7 +150,9 @@ def on_message(handler: _Handler) -> _Handler:
     text that no other message has. Handlers begin in the order in which their sender sent; one that waits
     does not hold up the next. What it returns answers a request.
     """
-    _member().handlers.add(handler, blocking=False)
+    from svc.cluster.member import add_handler
+
+    add_handler(handler, blocking=False)
     return handler
 
 
@@ -164,7 +166,9 @@ def every(seconds: float) -> Callable[[_Job], _Job]:
         raise ValueError(f"every({seconds}): a period is longer than nothing")
 
     def register(function: _Job) -> _Job:
-        _member().add_job(function, seconds, blocking=False)
+        from svc.cluster.member import add_job
+
+        add_job(function, seconds, blocking=False)
         return function
 
     return register

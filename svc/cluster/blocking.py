@@ -79,7 +79,9 @@ def request(slot: "Slot", data: Any, *, timeout: float = TIMEOUT) -> Any:
 
 def on_message(handler: _Handler) -> _Handler:
     """Have `handler(message)` called for each message, in the worker's main thread."""
-    _member().handlers.add(handler, blocking=True)
+    from svc.cluster.member import add_handler
+
+    add_handler(handler, blocking=True)
     return handler
 
 
@@ -89,7 +91,9 @@ def every(seconds: float) -> Callable[[_Job], _Job]:
         raise ValueError(f"every({seconds}): a period is longer than nothing")
 
     def register(function: _Job) -> _Job:
-        _member().add_job(function, seconds, blocking=True)
+        from svc.cluster.member import add_job
+
+        add_job(function, seconds, blocking=True)
         return function
 
     return register

@@ -34,6 +34,7 @@ from svc.cluster.schedule import Job
 from svc.cluster.slots import Slot
 
 if TYPE_CHECKING:
+    from svc.cluster.bus.message import Message
     from svc.cluster.hosts.configured import Hosts
     from svc.cluster.hosts.everywhere import Everywhere
 
@@ -262,6 +263,23 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
+def is_stranger() -> bool:
+    """Say whether a worker has started this process: it has a worker's environment, but no place."""
+    return place.here is None and "SVC_APP" in os.environ
+
+
+def add_handler(handler: "Callable[[Message], Any]", *, blocking: bool) -> None:
+    """Register what takes messages. A process without a place gets none, but may import the application."""
+    if not is_stranger():
+        current().handlers.add(handler, blocking=blocking)
+
+
+def add_job(function: Callable[[], Any], seconds: float, *, blocking: bool) -> None:
+    """Register a job, in the same way."""
+    if not is_stranger():
+        current().add_job(function, seconds, blocking=blocking)
+
+
 def current() -> Member:
     """Return this process as a member: of its app's cluster, or else of one of its own."""
     if _member is not None and _member.place is place.here and not _member.place.alone:
@@ -273,11 +291,11 @@ def current() -> Member:
 def _join() -> Member:
     global _member  # noqa: PLW0603 - a process is one member, as it is one process
     where = place.here
-    if where is None and (name := os.environ.get("SVC_APP")):
-        # Alone, each such process would do every job and have every lock, and nobody would notice.
+    if is_stranger():
+        # Alone, each such process would have every lock, and nobody would notice.
         raise ClusterError(
-            f"this process has the environment of a worker of {name}, but no place among them: a worker has "
-            f"started it, or there is no folder svc/{name} in RUNTIME_DIRECTORY ([service] RuntimeDirectory)"
+            f"this process has the environment of a worker of {os.environ['SVC_APP']}, which has started it, "
+            "but no place among the workers"
         )
     if where is None or (where.alone and where.record.words[scoreboard.PID] != os.getpid()):
         where, _member = alone.take_place(), None

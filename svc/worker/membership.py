@@ -82,10 +82,16 @@ def take_place(name: str, slot: str, workers: int, bus: socket.socket | None) ->
     """Take the place of worker `slot` of the app `name`, whose queue of messages is `bus`. To be called
     before the application is loaded, because that asks who it is.
 
-    None where systemd made no runtime directory: then `svc.cluster` works in this process alone.
+    None where systemd made no runtime directory (it was started by hand): then `svc.cluster` works in this
+    process alone.
     """
     directory = runtime_directory(name)
-    return None if directory is None else Membership(place.take(slot, workers, directory, bus))
+    if directory is not None:
+        return Membership(place.take(slot, workers, directory, bus))
+    from svc.cluster import alone
+
+    alone.take_place()
+    return None
 
 
 def _join() -> None:

@@ -101,10 +101,17 @@ assert len(set(ids)) == 3, ids
     )
 
 
-def test_a_process_with_the_environment_of_a_worker_but_no_place_is_told_so(folder: Path) -> None:
+def test_a_process_that_a_worker_has_started_may_import_the_application_and_is_no_worker(
+    folder: Path,
+) -> None:
     said = check(
         """
-for call in (lambda: blocking.worker.slot, lambda: blocking.every(1)(print)):
+@blocking.every(1)
+@blocking.on_message
+def handler(message=None):
+    raise AssertionError(message)
+
+for call in (lambda: blocking.worker.slot, lambda: blocking.broadcast(1), blocking.lock("x").__enter__):
     try:
         call()
     except ClusterError as error:
@@ -112,7 +119,7 @@ for call in (lambda: blocking.worker.slot, lambda: blocking.every(1)(print)):
 """,
         folder,
     )
-    assert said.count("this process has the environment of a worker of app, but no place among them") == 2
+    assert said.count("the environment of a worker of app, which has started it, but no place among") == 3
 
 
 def test_a_lock_that_is_left_is_free_while_a_forked_child_lives(tmp_path: Path) -> None:
