@@ -190,7 +190,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "balance", "listeners", values.whole(1, 64, auto=None, per_worker=0), None, '"auto"',
         'How many listeners share an address, from 1 to 64, or "per-worker" for one each. '
-        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each, and for a `command` one.',
+        '"auto" is one for every 16 workers, with policy = "sticky-ip" one each. Only for `app`: a `command` '
+        "has one.",
         "listeners = 2",
     ),
     Setting(
