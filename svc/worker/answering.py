@@ -54,7 +54,7 @@ class _Joined:
         self._respond = respond
         self._head: Any = None
         self._bodiless = False
-        self.keeps = False  # but for each step of the application, see `_observed`
+        self.keeps = False  # but while the application's own coroutine runs, see `_observed`
 
     async def send(self, message: Any) -> None:
         """ASGI's send."""
@@ -62,14 +62,14 @@ class _Joined:
         if self._bodiless:
             message = {**message, "body": b""}
         if head is None:
-            is_head = message["type"] == "http.response.start" and not self._send.__self__.response_started
-            if is_head and message["status"] in BODILESS:
-                self._bodiless = True
-                fields = [field for field in message.get("headers", ()) if field[0].lower() not in FRAMING]
-                message = {**message, "headers": fields}
-            if is_head and self.keeps:
-                self._head = message
-                return
+            if message["type"] == "http.response.start" and not self._send.__self__.response_started:
+                if message["status"] in BODILESS:
+                    self._bodiless = True
+                    fields = [one for one in message.get("headers", ()) if one[0].lower() not in FRAMING]
+                    message = {**message, "headers": fields}
+                if self.keeps:
+                    self._head = message
+                    return
         else:
             self._head = None
             if (
@@ -97,8 +97,8 @@ def _observed(running: Coroutine[Any, Any, Any], joined: _Joined) -> Generator[A
     """`running`, as it is, but the head leaves whenever it waits."""
     step: Callable[[Any], Any] = running.send
     value: Any = None
+    joined.keeps = True
     while True:
-        joined.keeps = True
         try:
             waits = step(value)
         except StopIteration as end:
@@ -113,22 +113,18 @@ def _observed(running: Coroutine[Any, Any, Any], joined: _Joined) -> Generator[A
         except BaseException:
             joined.flush()
             raise
-        finally:
-            joined.keeps = False  # another task may send the head, and we cannot see when that one waits
-        if joined._head is not None:
-            try:
-                joined.flush()
-            except Exception as error:  # about a header: for the application, as if send() had raised it
-                step, value = running.throw, error
-                continue
+        joined.keeps = False  # another task may send the head, and we cannot see when that one waits
         try:
+            if joined._head is not None:
+                joined.flush()
             value = yield waits
             step = running.send
         except GeneratorExit:
             running.close()
             raise
-        except BaseException as error:
+        except BaseException as error:  # also about a header, as if send() had raised it
             step, value = running.throw, error
+        joined.keeps = True
 
 
 class _Lines(dict[tuple[bytes, bytes], tuple[bytes, int]]):
