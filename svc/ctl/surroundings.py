@@ -3,6 +3,7 @@
 import os
 import pwd
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
     """What the app needs of the host: its folder, its user, its program."""
     problems = []
     problem = read(files.main, files.dropins).problem  # knows file and line
-    if app.directory and not _is_dir(app.directory):
+    if app.directory and not _seems(Path(app.directory).is_dir):
         problems.append(
             problem(("directory",), f"{app.directory} is no directory", "create it, or correct the path")
         )
@@ -39,20 +40,12 @@ def surroundings(app: App, files: AppFiles, host: Host) -> list[Problem]:
         cure = f"create it ({create}), or remove `user`: then systemd makes one"
         problems.append(problem(("user",), f"there is no user {app.user}", cure))
     for name, file in app.credentials:
-        if not _may_exist(file):
+        if not _seems(Path(file).exists):
             what = f"{file} does not exist, so no worker would start"
             cure = "create it, readable by root alone"
             problems.append(problem(("credentials", name), what, cure))
     program = _interpreter(app, host) if app.app else _program(app)
     return [*problems, *([problem(*program)] if program else [])]
-
-
-def _is_dir(directory: str) -> bool:
-    """Whether a directory is there, or lies where the caller may not look."""
-    try:
-        return Path(directory).is_dir()
-    except PermissionError:
-        return True
 
 
 def _is_hidden(app: App) -> bool:
@@ -61,10 +54,10 @@ def _is_hidden(app: App) -> bool:
     return not named and not in_home(app.directory) and in_home(os.path.realpath(app.directory))
 
 
-def _may_exist(file: str) -> bool:
-    """Whether a file is there, or lies where the caller may not look."""
+def _seems(test: Callable[[], bool]) -> bool:
+    """Whether something is so, or lies where the caller may not look."""
     try:
-        return Path(file).exists()
+        return test()
     except PermissionError:
         return True
 

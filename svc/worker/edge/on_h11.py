@@ -27,8 +27,5 @@ class OnH11(Strict):
                 receive(data[start : start + PIECE])
                 if self.transport.get_protocol() is not self:
                     return  # refused, or a WebSocket
-        self.wait_for_request()
-
-    def is_within_head(self) -> bool:
-        """The same, or a part of what frames a chunk."""
-        return bool(self.conn.trailing_data[0])
+        if not self.conn.trailing_data[0]:  # a part of a head, or of what frames a chunk
+            self.wait_for_request()

@@ -30,7 +30,8 @@ class OnHttptools(Strict):
         before = self.cycle
         if self.unread or len(data) > PIECE:
             self._read_in_pieces(data)
-            self.wait_for_request()
+            if not self._is_within_head():
+                self.wait_for_request()
             return
         try:
             self.parser.feed_data(data)
@@ -55,7 +56,7 @@ class OnHttptools(Strict):
             self._feed(piece)
             if self.transport.get_protocol() is not self:
                 return  # refused, or a WebSocket
-            if self.is_within_head():
+            if self._is_within_head():
                 if self.cycle is not before or not fresh:
                     self.unread = 1
             elif not self.is_within_body():
@@ -65,14 +66,13 @@ class OnHttptools(Strict):
                 self.refuse(431)
                 return
 
-    def is_within_head(self) -> bool:
-        """The same."""
+    def _is_within_head(self) -> bool:
         scope, cycle = self.scope, self.cycle
         return scope is not None and (cycle is None or cycle.scope is not scope)
 
     def is_within_body(self) -> bool:
         """Whether the head of a request was read, and its body not."""
-        return super().is_within_body() and not self.is_within_head()
+        return super().is_within_body() and not self._is_within_head()
 
     def _feed(self, data: bytes) -> None:
         try:

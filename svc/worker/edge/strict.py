@@ -54,12 +54,8 @@ class Strict:
         """Whether the head of a request was read, and its body not."""
         return self.cycle is not None and self.cycle.more_body
 
-    def is_within_head(self) -> bool:
-        """Whether a part of a request's head was read, and not the whole."""
-        raise NotImplementedError
-
     def wait_for_request(self) -> None:
-        """Start the timer of an idle connection again; to be called when something was read.
+        """Start the timer of an idle connection again; to be called when something was read that is no head.
 
         Uvicorn stops it at any byte, as if each were of a request: not so an empty line (RFC 9112, section
         2.2), nor the rest of a body that was answered early.
@@ -69,7 +65,6 @@ class Strict:
             cycle is not None
             and cycle.response_complete
             and self.timeout_keep_alive_task is None
-            and not self.is_within_head()
             and not self.transport.is_closing()
             and self.transport.get_protocol() is self
         ):

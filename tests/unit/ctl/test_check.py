@@ -1,6 +1,5 @@
 """`svcctl --user check` on apps that stand in each other's way, run as a user runs it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,25 +10,12 @@ from svc.config import AppFiles, load
 from svc.ctl.surroundings import surroundings
 from svc.units import render
 from svc.units.host import Host
-from tests.unit.worker.process import ROOT
+from tests.unit.ctl.command import svcctl
 
 
 def check(home: Path, *names: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run it on the apps in `home`."""
-    return subprocess.run(
-        [sys.executable, "-m", "svc.ctl", "--user", "check", *names],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "XDG_RUNTIME_DIR": str(home),
-            "PYTHONPATH": str(ROOT),
-            **env,
-        },
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return svcctl(home, "check", *names, **env)
 
 
 @pytest.fixture

@@ -8,27 +8,8 @@ from pathlib import Path
 import pytest
 
 from svc.ctl import codes
+from tests.unit.ctl.command import svcctl
 from tests.unit.worker.process import ROOT
-
-Done = subprocess.CompletedProcess[str]
-
-
-def svcctl(home: Path, *argv: str, **env: str) -> Done:
-    """Run it as a user whose home is a folder, and who has no systemd."""
-    return subprocess.run(
-        [sys.executable, "-m", "svc.ctl", "--user", *argv],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "XDG_RUNTIME_DIR": str(home),
-            "PYTHONPATH": str(ROOT),
-            **env,
-        },
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def site(home: Path) -> Path:
