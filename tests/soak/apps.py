@@ -65,6 +65,7 @@ async def app(scope, receive, send):
         while True:
             leaked.append(b"x" * {leak})
     elif path == "/hang":
+        print("hangs with", connections(), "connections", flush=True)
         threading.Event().wait()
     elif path == "/thread":
         await asyncio.to_thread(deadlock)

@@ -3,7 +3,7 @@
 import time
 
 from tests.client import get
-from tests.soak import apps, workers
+from tests.soak import apps
 from tests.soak.trial import Row, Trial
 from tests.soak.workers import Kill
 from tests.system import versions
@@ -17,17 +17,16 @@ def event_loop(app: App) -> Row:
     app.deploy(apps.asgi())
     app.start(workers=2, more="[limits]\nwatchdog = 2\n")
     before = app.pids()
-    pids = workers.on_host(app.machine, before)
     with Trial(app) as trial:
         trial.pass_time(0.5)
         began = time.monotonic()
         hung = app.request_and_leave("/hang")
         # Who hangs accepts nothing more. One of its connections is that of the request that hung it.
-        held = [workers.connections(pid, app.port) - 1 for pid in pids]
+        held = int(app.machine.wait_journal(r"^hangs with (\d+) connections", since=hung)[1]) - 1
         slot = int(app.machine.wait_journal(r"app@(\d)\.service: Watchdog timeout", since=hung)[1])
         app.machine.wait_journal(r"webapp\.py.*line \d+ in app", since=hung)
         trial.wait_workers(2, replaced=[before[slot]])
-        trial.kills.append(Kill(began, time.monotonic(), held[slot]))
+        trial.kills.append(Kill(began, time.monotonic(), held))
         trial.pass_time(0.5)
         after = app.pids()
         row = trial.row("an event loop hangs", "2 workers: the watchdog killed it")
