@@ -9,7 +9,7 @@ MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/svc
 SYSCONFDIR ?= /etc
 
-# The control side runs under the distribution's interpreter: jinja2 comes from there.
+# The control side runs under the distribution's interpreter. To install it takes jinja2 there, to run it does not.
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 # systemd knows its own folders. For a prefix that is not the distribution's it is asked with that
@@ -23,7 +23,6 @@ COMPLETIONS_DIR      ?= $(PREFIX)/share/bash-completion/completions
 
 # Only what git would ship: no bytecode of a developer's.
 python_files = $(shell find svc -name '*.py' -o -name py.typed)
-template_files = $(wildcard units/*.j2)
 
 # A script finds the package where it was installed, not where it was checked out.
 install_script = sed 's|^sys.path.insert.*|sys.path.insert(0, "$(LIBDIR)/python")|' $(1) >"$(DESTDIR)$(2)/.svc-new" && \
@@ -37,8 +36,7 @@ compiled = --invalidation-mode checked-hash
 new = $(DESTDIR)$(LIBDIR)/.new
 old = $(DESTDIR)$(LIBDIR)/.old
 exchange = import os, sys; os.chdir(sys.argv[1]); \
-	[os.rename(was, now) for part in ("python", "units") \
-		for was, now in ((part, ".old/" + part), (".new/" + part, part)) if os.path.exists(was)]
+	os.path.exists("python") and os.rename("python", ".old/python"); os.rename(".new/python", "python")
 # journalctl finds explanations in a database of its own.
 tell_systemd = if test -z "$(DESTDIR)" -a -d /run/systemd/system; then systemctl daemon-reload; journalctl --update-catalog; fi
 
@@ -62,11 +60,10 @@ install: install-check
 		"$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(COMPLETIONS_DIR)" "$(DESTDIR)$(DOCDIR)" \
 		"$(DESTDIR)$(CATALOG_DIR)" "$(DESTDIR)$(SYSCONFDIR)/svc"
 	rm -rf "$(new)" "$(old)"
-	install -d "$(new)/units" "$(old)"
+	install -d "$(new)" "$(old)"
 	for file in $(python_files); do install -D -m 644 "$$file" "$(new)/python/$$file" || exit 1; done
+	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.translate units >"$(new)/python/svc/units/translated.py"
 	$(SYSTEM_PYTHON) -m compileall -q $(compiled) -s "$(new)" -p "$(LIBDIR)" "$(new)/python"
-	install -m 644 $(template_files) "$(new)/units/"
-	PYTHONPATH=. $(SYSTEM_PYTHON) -B -m svc.units.templates "$(new)/units"
 	echo "$(BINDIR)/svcctl" >"$(new)/python/svcctl.path"
 	chmod -R a+rX "$(new)"
 	$(SYSTEM_PYTHON) -I -c '$(exchange)' "$(DESTDIR)$(LIBDIR)"
@@ -89,7 +86,7 @@ install: install-check
 
 # What the administrator wrote (/etc/svc) stays, and so do the folders that hold files of others.
 uninstall:
-	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/units" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)" "$(new)" "$(old)"
+	rm -rf "$(DESTDIR)$(LIBDIR)/python" "$(DESTDIR)$(LIBDIR)/example" "$(DESTDIR)$(DOCDIR)" "$(new)" "$(old)"
 	rm -f "$(DESTDIR)$(LIBDIR)/apps/app.toml" "$(DESTDIR)$(BINDIR)/svcctl" \
 		"$(DESTDIR)$(SYSTEM_GENERATOR_DIR)/svc-generator" "$(DESTDIR)$(USER_GENERATOR_DIR)/svc-generator" \
 		"$(DESTDIR)$(MANDIR)/man5/svc.toml.5" "$(DESTDIR)$(MANDIR)/man7/svc-cluster.7" \

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         messages = _generate(argv[3], user_scope=user_scope)
-    except Exception as error:  # jinja2 was removed, Python is being upgraded, …
+    except Exception as error:  # Python is being upgraded, a file of svc is damaged, …
         messages = [f"no units can be made: {type(error).__name__}: {error} (apps that run keep theirs)"]
         messages += _keep(argv[3], user_scope=user_scope)
     for message in messages:

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Each command is imported when it is asked for: a rollout needs no jinja2 before it has an app.
+    # Each command is imported when it is asked for: a rollout takes CPU from workers that serve.
     if options.command == "check":
         from svc.ctl.check import check
 

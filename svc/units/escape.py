@@ -9,24 +9,26 @@ blanks around the value, then (where a setting takes words) splits and unquotes,
 `%` specifiers, and in commands at last `$` variables.
 """
 
-import re
+import string
 from collections.abc import Iterable
 
 # Characters that mean nothing to systemd wherever they stand in a word.
-_BARE = re.compile(r"[A-Za-z0-9_./:=@,+-]+")
+_BARE = frozenset(f"{string.ascii_letters}{string.digits}_./:=@,+-")
 # Surrogates, which UTF-8 cannot hold, and noncharacters: systemd ignores a line with one of these
 # (unichar_is_valid() in its src/basic/utf8.c).
-_INVALID = "\ud800-\udfff\ufdd0-\ufdef" + "".join(
-    chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+_INVALID = (
+    *range(0xD800, 0xE000),
+    *range(0xFDD0, 0xFDF0),
+    *(plane + last for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)),
 )
 # Unicode's category Cc, and what is no character.
-_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f{_INVALID}]")
-_CONTROL_NOT_TAB = re.compile(f"[\x00-\x08\x0a-\x1f\x7f-\x9f{_INVALID}]")
+_CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), *_INVALID)))
+_CONTROL_NOT_TAB = _CONTROL - {"\t"}
 
 
 def has_control(text: str, *, tab: bool = False) -> bool:
     """Say whether `text` holds a character that a unit must not hold; `tab` allows tabs."""
-    return (_CONTROL_NOT_TAB if tab else _CONTROL).search(text) is not None
+    return not (_CONTROL_NOT_TAB if tab else _CONTROL).isdisjoint(text)
 
 
 def _checked(text: str, *, tab: bool = False) -> str:
@@ -37,7 +39,7 @@ def _checked(text: str, *, tab: bool = False) -> str:
 
 def _word(text: str) -> str:
     """Return `text` as one word of a setting that unquotes: bare if possible, else in double quotes."""
-    if _BARE.fullmatch(text):
+    if text and _BARE.issuperset(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t") + '"'
 

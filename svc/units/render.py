@@ -4,7 +4,6 @@ Every value passes through `svc.units.escape` on its way into a template, except
 verbatim, which `svc.config` has checked: no value can leave its line.
 """
 
-import hashlib
 import re
 from typing import Any
 
@@ -14,6 +13,7 @@ from svc.units import escape
 from svc.units.host import Host
 from svc.units.running import NOT_RUNNING, Running
 from svc.units.sockets import address, sockets, tcp
+from svc.units.templates import fill
 
 # One listener per this many workers: walking past more busy waiters costs more than a second
 # listener does (measured; systemd-facts in the manual).
@@ -201,6 +201,8 @@ def _dynamic_user(name: str) -> str:
     user = f"svc-{name}"
     if _USER_NAME.fullmatch(user):
         return user
+    import hashlib  # OpenSSL is dear at boot, and few names need it
+
     return f"svc-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -223,6 +225,4 @@ def _seconds(seconds: float) -> str:
 
 
 def _fill(template: str, common: dict[str, Any], **values: Any) -> str:
-    from svc.units.templates import templates  # jinja2 is dear, and a rollout may end before it needs it
-
-    return templates().get_template(f"{template}.j2").render(common | values)
+    return fill(f"{template}.j2", common | values)

@@ -1,6 +1,5 @@
 """Which socket units an app has, and which addresses each of them opens. Pure."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -72,5 +71,7 @@ def unwanted(app: App, running: Running) -> set[str]:
 def added_unit(name: str, listen: Listen) -> str:
     """Return the socket unit that opens an address in addition: app@127.0.0.1-8001.socket."""
     if listen.family is Family.UNIX:
+        import hashlib  # OpenSSL is dear at boot, and few apps need it
+
         return f"{name}@unix-{hashlib.sha256(listen.path.encode()).hexdigest()[:12]}.socket"
     return f"{name}@{re.sub(r'[^A-Za-z0-9.]', '-', str(listen))}.socket"

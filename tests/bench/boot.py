@@ -1,7 +1,7 @@
 """What a boot, and each daemon-reload, pays for svc: the generator with 0 to 100 apps.
 
 Measured inside the machine, on the generator that `make install` put there, as whole processes. A bare
-Python that does nothing is the floor of all, one that imports jinja2 is that of a host with apps.
+Python that does nothing is the floor.
 """
 
 import json
@@ -14,8 +14,6 @@ from tests.machine import Machine
 TITLE = "The generator, at boot and at each daemon-reload"
 GENERATOR = "/usr/lib/systemd/system-generators/svc-generator"
 FLOOR = "bare python3 -I"
-WITH_JINJA2 = "bare python3 -I, import jinja2"
-BARE = {FLOOR: "pass", WITH_JINJA2: "import jinja2"}
 CASES = {
     "no app": (0, 1),
     "1 app": (1, 1),
@@ -49,9 +47,9 @@ def run(bench: Bench) -> Outcome:
     """Measure all."""
     samples = Samples()
     machine = bench.stack.enter_context(installed.booted())
-    for number, name in bench.rounds([*BARE, *CASES]):
-        if name in BARE:
-            milliseconds = _time(machine, "/usr/bin/python3", "-I", "-c", BARE[name])
+    for number, name in bench.rounds([FLOOR, *CASES]):
+        if name == FLOOR:
+            milliseconds = _time(machine, "/usr/bin/python3", "-I", "-c", "pass")
         else:
             _configure(machine, *CASES[name])
             milliseconds = _time(machine, GENERATOR)

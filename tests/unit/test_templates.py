@@ -1,84 +1,132 @@
-"""Compiled templates: used when they fit, and never a reason for another text or for none."""
+"""Templates as functions: they say what Jinja2 would, and need none of it where svc is installed."""
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from svc.units import templates
+from svc.units.templates import from_folder
+from tests.unit.worker.process import ROOT
 
-SOURCE = "{% for word in words %}{{ word }} {% endfor %}\n"
+# Names of Python's and of the translation's own, which must stay out of each other's way.
+VALUES = ("name", "str", "len", "map", "_parts", "_values", "class", "flag", "number")
+WORDS = ("words", "pairs")
+
+texts = st.text(st.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=12)
+"""Data of a template: quotes, backslashes and odd line ends too."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one template, compiled."""
-    (tmp_path / "one.j2").write_text(SOURCE)
-    templates.save(tmp_path)
+    """An empty folder."""
     return tmp_path
 
 
-def text(folder: Path) -> str:
-    """Return the template's text, by an environment that has seen nothing yet."""
-    compiled = templates.Compiled(folder / "__pycache__")
-    return templates.environment(folder, compiled).get_template("one.j2").render(words=["a", "b"])
+def ours(folder: Path, source: str, values: dict[str, Any]) -> str:
+    """The text that a template gives when it is translated."""
+    (folder / "one.j2").write_text(source, encoding="utf-8", newline="")
+    return from_folder(folder)["one.j2"](values)
 
 
-def compiled_file(folder: Path) -> Path:
-    """Return the one file that was compiled."""
-    (file,) = (folder / "__pycache__").iterdir()
-    return file
+def theirs(source: str, values: dict[str, Any]) -> str:
+    """The text that Jinja2 gives."""
+    strict = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    return strict.from_string(source).render(values)
 
 
-def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make compiling a template an error."""
-
-    def compile_(*_: object, **__: object) -> None:
-        raise AssertionError("a template was compiled")
-
-    monkeypatch.setattr(jinja2.Environment, "compile", compile_)
-
-
-def test_what_was_compiled_is_not_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forbid_compiling(monkeypatch)
-    assert text(folder) == "a b \n"
-
-
-def test_a_template_that_changed_since_is_compiled_anew(folder: Path) -> None:
-    (folder / "one.j2").write_text("changed: " + SOURCE)
-    assert text(folder) == "changed: a b \n"
+def expressions() -> st.SearchStrategy[str]:
+    """What templates write into a text."""
+    name = st.sampled_from(VALUES)
+    compared = st.builds(
+        "number {} {}".format, st.sampled_from([">", ">=", "<", "<=", "==", "!="]), st.integers(0, 9)
+    )
+    test = st.one_of(name, st.builds("not {}".format, name), compared, st.just("words | length > 1"))
+    return st.one_of(
+        name,
+        st.sampled_from(["words | join(', ')", "words | length", "'it\\'s'", '"two\\nlines"', "7"]),
+        st.builds("'a' if {} else {}".format, test, name),
+        st.builds("'a' if {}".format, test),
+        test.map("({})".format),
+    )
 
 
-def test_a_damaged_file_is_as_good_as_none(folder: Path) -> None:
-    whole = compiled_file(folder).read_bytes()
-    for length in range(0, len(whole), 7):
-        compiled_file(folder).write_bytes(whole[:length])
-        assert text(folder) == "a b \n", length
-    compiled_file(folder).write_bytes(whole[:-9] + bytes(9))
-    assert text(folder) == "a b \n"
+def blocks(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """What templates have around other parts."""
+    dash = st.sampled_from(["", "-"])
+    return st.one_of(
+        st.builds("{{%{0} for name in words {1}%}}{2}{{%{1} endfor {0}%}}".format, dash, dash, inner),
+        st.builds("{{%{0} for name, str in pairs %}}{1}{{% endfor {0}%}}".format, dash, inner),
+        st.builds("{{%{0} if ({1}) %}}{2}{{%{0} endif %}}".format, dash, expressions(), inner),
+        st.builds(
+            "{{% if ({0}) %}}{1}{{% else {2}%}}{3}{{% endif %}}".format, expressions(), inner, dash, inner
+        ),
+        st.lists(inner, max_size=4).map("".join),
+    )
 
 
-def test_another_python_compiles_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = compiled_file(folder)
-    file.rename(file.with_name(file.name.replace("cpython", "other")))
-    with monkeypatch.context() as patched:
-        forbid_compiling(patched)
-        with pytest.raises(AssertionError, match="was compiled"):
-            text(folder)
-    assert text(folder) == "a b \n"
+parts = st.recursive(st.one_of(texts, expressions().map("{{{{ {} }}}}".format)), blocks, max_leaves=12)
+templates = st.builds("{{% set flag = {} %}}{}".format, expressions(), parts)
 
 
-def test_where_a_package_was_built_does_not_show(tmp_path: Path) -> None:
+@given(
+    templates,
+    st.fixed_dictionaries(
+        {name: st.one_of(texts, st.booleans(), st.integers(0, 9)) for name in VALUES if name != "number"}
+        | {"number": st.integers(0, 9), "words": st.lists(texts), "pairs": st.lists(st.tuples(texts, texts))}
+    ),
+)
+def test_a_template_says_what_jinja2_would(
+    tmp_path_factory: pytest.TempPathFactory, source: str, values: dict[str, Any]
+) -> None:
+    expected = theirs(source, values)
+    assert ours(tmp_path_factory.mktemp("units"), source, values) == expected
+
+
+def test_a_value_that_is_missing_is_an_error(folder: Path) -> None:
+    with pytest.raises(KeyError, match="name"):
+        ours(folder, "{{ name }}", {})
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("{{ name | upper }}", "upper"),
+        ("{{ name.first }}", "first|Getattr"),
+        ("{{ name() }}", "Call"),
+        ("{{ 1 < name < 3 }}", "Compare"),
+        ("{{ name in words }}", "Compare"),
+        ("{% macro one() %}{% endmacro %}", "Macro|one"),
+        ("{% include 'two.j2' %}", "Include"),
+        ("{% for (a, b), c in words %}{% endfor %}", "a tuple in a tuple"),
+        ("{% for a in words if a %}{% endfor %}", "For"),
+        ("{% for a in words %}{% else %}none{% endfor %}", "For"),
+        ("{% if a %}{% elif b %}{% endif %}", "If"),
+        ("{% set a, b = name %}", "Assign"),
+        ("{% if a %}{% set b = 1 %}{% endif %}", "Assign"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_its_place(folder: Path, source: str, what: str) -> None:
+    with pytest.raises(jinja2.TemplateSyntaxError, match=what) as raised:
+        ours(folder, f"first line\n{source}", {})
+    assert (raised.value.filename, raised.value.lineno) == ("one.j2", 2)
+
+
+def test_no_templates_are_an_error(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make install"):
+        from_folder(folder)
+
+
+def test_what_is_installed_needs_no_jinja2_and_does_not_show_where_it_was_built() -> None:
     made = []
-    for name in ("one", "another"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "one.j2").write_text(SOURCE)
-        templates.save(tmp_path / name)
-        made.append(compiled_file(tmp_path / name).read_bytes())
+    for folder in ("units", str(Path(ROOT, "units"))):
+        command = [sys.executable, "-B", "-m", "svc.units.translate", folder]
+        made.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert made[0] == made[1]
-
-
-def test_only_an_installation_writes(tmp_path: Path) -> None:
-    (tmp_path / "one.j2").write_text(SOURCE)
-    assert text(tmp_path) == "a b \n"
-    assert [path.name for path in tmp_path.iterdir()] == ["one.j2"]
+    assert "import" not in made[0]
