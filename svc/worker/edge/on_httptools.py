@@ -1,5 +1,6 @@
 """Uvicorn's protocol on httptools, made strict. Httptools has no limits: what a head has is counted here."""
 
+import re
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -8,6 +9,7 @@ from svc.worker.edge.gate import TARGET
 from svc.worker.edge.strict import FRAMING, PIECE, Strict
 
 _SLASH, _HASH = b"/#"
+_NO_PATH = re.compile(rb"\A[A-Za-z]+://[^/?#]+(?=[?#]|\Z)")  # it means "/": RFC 9110, section 4.2.3
 
 
 class OnHttptools(Strict):
@@ -110,10 +112,11 @@ class OnHttptools(Strict):
     # What the parser calls
 
     def on_url(self, url: bytes) -> None:
-        """Keep a target that is not a plain path: uvicorn has only the path of it."""
-        self.url += url
+        """Keep a target that is not a plain path: uvicorn has only the path of it, and fails without one."""
+        before, self.url = self.url, self.url + url
         if self.url[0] != _SLASH or _HASH in url:
-            self.scope[TARGET] = self.url
+            self.scope[TARGET] = target = self.scope.get(TARGET, before) + url
+            self.url = _NO_PATH.sub(rb"\g<0>/", target)
 
     def on_body(self, body: bytes) -> None:
         """Count anew."""

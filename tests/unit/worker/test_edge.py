@@ -32,6 +32,8 @@ SERVED = {
     "a trailer that would be a second host": CHUNKED + DONE[:3] + b"Host: other\r\n\r\n" + NEXT,
     "a body of a GET": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc" + NEXT,
     "absolute form": b"GET http://other:80/path?query HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT,
+    "absolute form without a path": b"GET http://other HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT,
+    "absolute form with a query only": b"GET http://other?query HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT,
     "OPTIONS *": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT,
     "HEAD": b"HEAD /first HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT,
     "two equal fields": b"GET / HTTP/1.1\r\n" + HOST + b"X: 1\r\nX: 2\r\n\r\n" + NEXT,
