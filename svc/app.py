@@ -73,9 +73,9 @@ class Limits:
     """Limits of a worker: times in seconds, `memory` in bytes.
 
     `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
-    replaced: `requests`, `memory` and `lifetime`; and for `concurrency`, the requests at a time, and `head`,
-    the time in which a request's head has to come. `headers` and `body` are the bytes that one may have,
-    0 for a body of any size.
+    replaced: `requests`, `memory` and `lifetime`; and for `concurrency`, the requests at a time, `head`, the
+    time in which a request's head has to come, and `pause`, for which its body may stop to come. `headers`
+    and `body` are the bytes that one may have, 0 for a body of any size.
     """
 
     start: float = 60.0
@@ -83,6 +83,7 @@ class Limits:
     watchdog: float | None = None
     concurrency: int = 0
     head: float = 30.0
+    pause: float = 60.0
     requests: int = 0
     memory: int = 0
     lifetime: float = 0.0

@@ -219,6 +219,7 @@ def _command_rules(
         ("reload", "canary", "with notify = true, let the program check itself before it says READY=1"),
         ("limits", "concurrency", "let the program limit itself"),
         ("limits", "head", "let the program watch its clients"),
+        ("limits", "pause", "let the program watch its clients"),
         ("limits", "requests", "let the program count"),
         ("limits", "memory", "MemoryMax in [service] is a limit that systemd holds"),
         ("limits", "lifetime", "RuntimeMaxSec in [service] is a limit that systemd holds"),

@@ -253,6 +253,13 @@ SETTINGS: tuple[Setting, ...] = (
         "head = 10",
     ),
     Setting(
+        "limits", "pause", values.seconds(0.1, off=True), 60.0, "60",
+        "How long a client may stop to send in the middle of a request's body. Then, or up to a quarter "
+        "later, it is told 408 and its connection is closed; not where the answer has begun, and not at a "
+        f"unix socket. false for any time. Only for `app`. {_SECONDS}",
+        'pause = "20s"',
+    ),
+    Setting(
         "limits", "requests", values.whole(1, 10**12, off=True), 0, "false",
         "After how many requests a worker is replaced, or up to a tenth sooner. Workers replace themselves, "
         "one at a time, draining as in a restart, and never during a rollout. Only for `app`.",

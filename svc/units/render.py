@@ -157,6 +157,8 @@ def _command(app: App, host: Host) -> str:
         options += ["--concurrency", str(app.limits.concurrency)]
     if app.limits.head != Limits().head:
         options += ["--head", _number(app.limits.head)]
+    if app.limits.pause != Limits().pause:
+        options += ["--pause", _number(app.limits.pause)]
     if app.limits.requests:
         options += ["--requests", str(app.limits.requests)]
     if app.limits.memory:

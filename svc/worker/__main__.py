@@ -73,6 +73,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--head", type=float, default=30.0, metavar="SECONDS", help="how long a request's head may take"
     )
     parser.add_argument(
+        "--pause", type=float, default=60.0, metavar="SECONDS", help="how long a request's body may pause"
+    )
+    parser.add_argument(
         "--requests", type=int, default=0, metavar="N", help="be replaced after so many requests"
     )
     parser.add_argument("--memory", type=int, default=0, metavar="BYTES", help="be replaced at this size")
@@ -172,7 +175,7 @@ def run(options: argparse.Namespace, journal: log.Journal) -> bool:
         )
         server.program, server.route, server.canary = policy.program, policy.router(chosen.loop), canary
         server.alone = workers == 1
-        server.room, server.head_seconds = limited, options.head
+        server.room, server.head_seconds, server.pause_seconds = limited, options.head, options.pause
         try:
             replaced = chosen.loop.run_until_complete(server.serve())
         finally:

@@ -27,6 +27,7 @@ from svc.worker.loop_server import LoopServer, proven
 from svc.worker.loops import Loop
 from svc.worker.membership import Membership
 from svc.worker.notify import Notify
+from svc.worker.pauses import Pauses
 from svc.worker.steering import Program, steer
 from svc.worker.uvicorn_seam import Http
 
@@ -57,6 +58,7 @@ class Server:
     canary: Canary | None = None
     room: Room | None = None
     head_seconds: float = 0.0
+    pause_seconds: float = 0.0
     alone: bool = False
     _state: str = ""
     _replaced: bool = False
@@ -131,6 +133,9 @@ class Server:
         self._tick(ticking, DATE_SECONDS, self._write_figures)
         watch = silence.Silence(self.http, self.head_seconds, self.loop.loop.time, self.journal)
         self._tick(ticking, watch.period, watch.look)
+        if self.pause_seconds:
+            pauses = Pauses(self.http, self.pause_seconds, self.loop.loop.time)
+            self._tick(ticking, pauses.period, pauses.look)
         self._tick(ticking, STATUS_SECONDS, lambda: self.notify.status(self._status()))
         if self.watchdog is not None:
             self._tick(ticking, self.watchdog, self.notify.watchdog)
