@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -247,6 +248,8 @@ def run_worker(
             "LISTEN_FDS": str(len(sockets)),
             "LISTEN_FDNAMES": names,
             "NOTIFY_SOCKET": "@" + notifications.getsockname()[1:].decode(),
+            # One that is killed leaves things behind.
+            "TMPDIR": stack.enter_context(TemporaryDirectory(prefix="svc-test-")),
             **(environment or {}),
         }
         if runtime is not None:
