@@ -74,8 +74,8 @@ class Limits:
 
     `watchdog` is None for the default of its kind. 0 is none, for it and for the limits at which a worker is
     replaced: `requests`, `memory` and `lifetime`; and for `concurrency`, the requests at a time, `head`, the
-    time in which a request's head has to come, and `pause`, for which its body may stop to come. `headers`
-    and `body` are the bytes that one may have, 0 for a body of any size.
+    time in which a request's head has to come, and `pause`, for which a client may stop in the middle of its
+    body or of an answer. `headers` and `body` are the bytes that one may have, 0 for a body of any size.
     """
 
     start: float = 60.0

@@ -254,9 +254,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "limits", "pause", values.seconds(0.1, off=True), 60.0, "60",
-        "How long a client may stop to send in the middle of a request's body. Then, or up to a quarter "
-        "later, it is told 408 and its connection is closed; not where the answer has begun, and not at a "
-        f"unix socket. false for any time. Only for `app`. {_SECONDS}",
+        "How long a client may stop in the middle of a body that it sends or an answer that it takes. Then, "
+        "or up to a quarter later, its connection is closed, with 408 where the answer has not begun. Not at "
+        f"a unix socket. false for any time. Only for `app`. {_SECONDS}",
         'pause = "20s"',
     ),
     Setting(

@@ -73,7 +73,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--head", type=float, default=30.0, metavar="SECONDS", help="how long a request's head may take"
     )
     parser.add_argument(
-        "--pause", type=float, default=60.0, metavar="SECONDS", help="how long a request's body may pause"
+        "--pause",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long a client may stop in the middle",
     )
     parser.add_argument(
         "--requests", type=int, default=0, metavar="N", help="be replaced after so many requests"

@@ -1,15 +1,15 @@
-"""Clients that stop in the middle of a request's body: the rest may not be waited for without an end.
+"""Clients that stop in the middle: of the body that they send, or of the answer that they take.
 
 Such a request holds memory, a descriptor, and with ASGI one of the places of `concurrency`; a few thousand
-that never end are an attack as old as "Slowloris". How fast a body comes is the client's business, so only a
-pause counts; and the kernel knows how long it lasts, so that no read pays for it.
+that never end are an attack as old as "Slowloris". How fast a client is is its own business, so only a pause
+counts. The kernel knows how much has come and gone: no read and no write pays for this.
 
 Like `svc.worker.uvicorn_seam` this knows uvicorn's protocols from 0.17.6 to the newest.
 """
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,12 @@ from svc.worker import moving
 from svc.worker.silence import LOOKS, TIMEOUT_ANSWER
 from svc.worker.uvicorn_seam import Http
 
-_TCP_INFO = struct.Struct("=52xI")  # tcpi_last_data_recv, milliseconds: tcp_get_info(), net/ipv4/tcp.c
+# tcpi_bytes_acked and tcpi_bytes_received: struct tcp_info in the kernel's include/uapi/linux/tcp.h.
+_PROGRESS = struct.Struct("=120xQQ")
+# struct linger: a reset, and the kernel does not keep what it has for who does not take it; socket(7).
+_AT_ONCE = struct.pack("=ii", 1, 0)
+
+Progress = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -27,7 +32,7 @@ class Pauses:
     http: Http
     seconds: float
     now: Callable[[], float]
-    _since: dict[Any, float] = field(default_factory=dict)  # since when we have waited for each
+    _seen: dict[Any, tuple[float, Progress]] = field(default_factory=dict)  # whom we wait for: since when
 
     @property
     def period(self) -> float:
@@ -35,37 +40,52 @@ class Pauses:
         return self.seconds / LOOKS
 
     def look(self) -> None:
-        """Close those whose client has sent nothing for too long, though we were reading all the time."""
-        now = self.now()
-        self._since = {one: self._since.get(one, now) for one in self.http.connections if _is_awaited(one)}
-        for protocol, since in list(self._since.items()):
-            # The kernel alone does not know that a client could not send, because we did not read.
-            if now - since >= self.seconds and paused_for(protocol) >= self.seconds:
+        """Close those that have not gone on for too long."""
+        now, before = self.now(), self._seen
+        self._seen = {}
+        for protocol, progress in self._awaited():
+            since, then = before.get(protocol, (now, progress))
+            if progress != then:
+                since = now
+            if now - since < self.seconds:
+                self._seen[protocol] = since, progress
+            elif moving.is_sending(protocol):
+                moving.socket_of(protocol).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                protocol.transport.abort()
+            else:
                 protocol.transport.write(TIMEOUT_ANSWER)
                 protocol.transport.close()
 
+    def _awaited(self) -> Iterator[tuple[Any, Progress]]:
+        """Connections that the client is to bring on, and how far they have come."""
+        for protocol in list(self.http.connections):
+            # A WebSocket has no cycle; its pings tell whether somebody is there.
+            if getattr(protocol, "cycle", None) is not None and (
+                moving.is_sending(protocol) or _is_receiving(protocol)
+            ):
+                progress = _progress(protocol)
+                if progress is not None:
+                    yield protocol, progress
 
-def _is_awaited(protocol: Any) -> bool:
+
+def _is_receiving(protocol: Any) -> bool:
     """Whether the rest of a body is to come, for a request to which nothing has been answered yet.
 
-    Not behind others in a pipeline, nor where the client waits for 100 Continue or for us to read on.
+    Not where the client waits for 100 Continue, or for us to read on, as behind other requests in a pipeline.
     """
-    cycle = getattr(protocol, "cycle", None)  # a WebSocket has none
+    cycle = protocol.cycle
     return (
-        cycle is not None
-        and cycle.more_body
+        cycle.more_body
         and not cycle.response_started
         and not cycle.waiting_for_100_continue
-        and not getattr(protocol, "pipeline", ())
         and not protocol.flow.read_paused
-        and not protocol.transport.is_closing()
     )
 
 
-def paused_for(protocol: Any) -> float:
-    """For how many seconds nothing has come; 0 where that is not known: a unix socket has its proxy."""
+def _progress(protocol: Any) -> Progress | None:
+    """Bytes that have gone and come; None where the kernel does not count: a unix socket has its proxy."""
     try:
-        info = moving.socket_of(protocol).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        info = moving.socket_of(protocol).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _PROGRESS.size)
     except OSError:
-        return 0.0
-    return float(_TCP_INFO.unpack(info)[0]) / 1000
+        return None
+    return _PROGRESS.unpack(info) if len(info) == _PROGRESS.size else None

@@ -1,17 +1,15 @@
-"""Clients that stop to send in the middle of a request's body."""
+"""Clients that stop in the middle of the body that they send, or of the answer that they take."""
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from svc.worker.pauses import Pauses, paused_for
-from svc.worker.silence import TIMEOUT_ANSWER
 from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.process import Client, Worker, listen, run_worker
 from tests.unit.worker.test_room import BEATS, finish, is_answered, look_around, upload
@@ -106,6 +104,13 @@ def test_who_waits_for_100_continue_has_time(loop: str) -> None:
         assert client.answer()[0] == 200
 
 
+def test_behind_an_answer_that_is_not_out_yet_the_client_has_time(loop: str) -> None:
+    with run_worker("--loop", loop, "--pause", str(PAUSE)) as worker, worker.client() as client:
+        client.send(b"GET /slow?seconds=1.5 HTTP/1.1\r\nHost: test\r\n\r\n" + HEAD % (b"/upload", 3, b""))
+        assert client.answer()[0] == 200
+        assert_told(client)
+
+
 def test_who_cannot_send_because_nobody_reads_has_time(loop: str) -> None:
     body = bytes(1 << 20)  # more than a worker keeps for an application that does not ask
     with run_worker("--loop", loop, "--pause", str(PAUSE)) as worker, worker.client() as client:
@@ -130,6 +135,44 @@ def test_a_place_that_a_paused_body_took_is_free_again(loop: str) -> None:
         assert_told(paused)
 
 
+def test_who_does_not_take_the_answer_is_cut_off(worker: Worker) -> None:
+    with worker.client() as client:
+        client.ask("/big?bytes=50000000")
+        poll = select.poll()
+        poll.register(client.sock, 0)  # for a reset only
+        assert poll.poll(30_000)
+
+
+def test_nor_does_one_stay_whose_connection_is_being_closed(loop: str) -> None:
+    with run_worker("--loop", loop, "--pause", str(PAUSE)) as worker, worker.client() as client:
+        client.ask("/big?bytes=50000000", headers=["Connection: close"])
+        poll = select.poll()
+        poll.register(client.sock, 0)
+        assert poll.poll(30_000)
+
+
+def test_who_takes_an_answer_slowly_gets_it(loop: str) -> None:
+    with run_worker("--loop", loop, "--pause", "1") as worker, worker.client() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.ask("/big?bytes=50000000")
+        headers = client.head()[1]
+        stop, taken = threading.Event(), 0
+
+        def take() -> None:
+            nonlocal taken
+            while not stop.wait(0.05):
+                taken += len(client.sock.recv(1 << 16))
+
+        with ThreadPoolExecutor() as pool:
+            taking = pool.submit(take)
+            for _ in range(2):
+                pause(worker)
+            stop.set()
+            taking.result()
+        headers["content-length"] = str(50_000_000 - taken)
+        client.body(headers)
+
+
 def test_without_a_limit_nobody_is_told(loop: str) -> None:
     with run_worker("--loop", loop, "--pause", "0", environment=BEATS) as worker, worker.client() as client:
         assert_stays(worker, client)
@@ -151,45 +194,3 @@ def assert_stays(worker: Worker, client: Client) -> None:
         look_around(worker)
     assert not is_answered(client)
     finish(client)
-
-
-class Connection:
-    """As much of a connection of uvicorn's as is looked at. It is its own transport and flow control."""
-
-    more_body = True
-    response_started = waiting_for_100_continue = False
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.transport = self.cycle = self.flow = self
-        self.read_paused = True
-        self.sock = sock
-        self.written = b""
-
-    def get_extra_info(self, _: str) -> socket.socket:
-        return self.sock
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.sock.close()
-
-    def is_closing(self) -> bool:
-        return self.sock.fileno() < 0
-
-
-def test_a_pause_counts_from_when_we_read_on() -> None:
-    now = 0.0
-    with listen() as listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as sock:
-        connection = Connection(sock)
-        http = SimpleNamespace(connections={connection})
-        pauses = Pauses(http, 0.01, lambda: now)  # type: ignore[arg-type]
-        while paused_for(connection) < 0.01:
-            pauses.look()
-        connection.read_paused = False
-        pauses.look()
-        assert not connection.is_closing()
-        now = 0.01
-        pauses.look()
-        assert connection.is_closing()
-        assert connection.written == TIMEOUT_ANSWER
