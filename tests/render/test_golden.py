@@ -12,9 +12,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
 from svc.config import SearchPath
+from svc.units import render
 from svc.units.generate import generate
 from svc.units.host import Host
 
@@ -39,6 +41,21 @@ def test_rendered_tree_is_the_expected_one(case: Path, tmp_path: Path) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         shutil.rmtree(case / "expected", ignore_errors=True)
         shutil.copytree(tmp_path, case / "expected", symlinks=True)
+    assert _tree(tmp_path) == _tree(case / "expected")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_templates_say_what_jinja2_would(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[2] / "units"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    monkeypatch.setattr(render, "fill", lambda name, values: strict.get_template(name).render(values))
+    _generate(case, tmp_path)
     assert _tree(tmp_path) == _tree(case / "expected")
 
 
