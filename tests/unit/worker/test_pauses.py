@@ -3,7 +3,7 @@
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +41,33 @@ def pause(worker: Worker) -> None:
         assert_told(other)
 
 
+def while_others_are_told(worker: Worker, go_on: Callable[[], int]) -> int:
+    """Go on now and then, until two who paused were told one after the other. Return the sum of bytes."""
+    stop = threading.Event()
+
+    def keep_on() -> int:
+        count = 0
+        while not stop.wait(0.05):
+            count += go_on()
+        return count
+
+    with ThreadPoolExecutor() as pool:
+        going = pool.submit(keep_on)
+        try:
+            for _ in range(2):
+                pause(worker)
+        finally:
+            stop.set()
+        return going.result()
+
+
+def assert_cut_off(client: Client) -> None:
+    """Wait for a reset, without a read."""
+    poll = select.poll()
+    poll.register(client.sock, 0)
+    assert poll.poll(30_000)
+
+
 def assert_told(client: Client) -> None:
     status, headers, body = client.answer()
     assert (status, headers["connection"], body) == (408, "close", b"Request Timeout")
@@ -63,20 +90,7 @@ def test_who_sends_nothing_of_a_body_is_told(worker: Worker) -> None:
 def test_a_byte_now_and_then_is_enough(loop: str) -> None:
     with run_worker("--loop", loop, "--pause", "1") as worker, worker.client() as client:
         client.send(HEAD % (b"/upload", 1 << 20, b""))
-        stop, sent = threading.Event(), 0
-
-        def send() -> None:
-            nonlocal sent
-            while not stop.wait(0.05):
-                client.send(b"x")
-                sent += 1
-
-        with ThreadPoolExecutor() as pool:
-            sending = pool.submit(send)
-            for _ in range(2):
-                pause(worker)
-            stop.set()
-            sending.result()
+        sent = while_others_are_told(worker, lambda: client.sock.send(b"x"))
         client.send(bytes((1 << 20) - sent))
         assert client.answer()[2] == b"%d bytes\n" % (1 << 20)
 
@@ -138,17 +152,13 @@ def test_a_place_that_a_paused_body_took_is_free_again(loop: str) -> None:
 def test_who_does_not_take_the_answer_is_cut_off(worker: Worker) -> None:
     with worker.client() as client:
         client.ask("/big?bytes=50000000")
-        poll = select.poll()
-        poll.register(client.sock, 0)  # for a reset only
-        assert poll.poll(30_000)
+        assert_cut_off(client)
 
 
 def test_nor_does_one_stay_whose_connection_is_being_closed(loop: str) -> None:
     with run_worker("--loop", loop, "--pause", str(PAUSE)) as worker, worker.client() as client:
         client.ask("/big?bytes=50000000", headers=["Connection: close"])
-        poll = select.poll()
-        poll.register(client.sock, 0)
-        assert poll.poll(30_000)
+        assert_cut_off(client)
 
 
 def test_who_takes_an_answer_slowly_gets_it(loop: str) -> None:
@@ -156,19 +166,7 @@ def test_who_takes_an_answer_slowly_gets_it(loop: str) -> None:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         client.ask("/big?bytes=50000000")
         headers = client.head()[1]
-        stop, taken = threading.Event(), 0
-
-        def take() -> None:
-            nonlocal taken
-            while not stop.wait(0.05):
-                taken += len(client.sock.recv(1 << 16))
-
-        with ThreadPoolExecutor() as pool:
-            taking = pool.submit(take)
-            for _ in range(2):
-                pause(worker)
-            stop.set()
-            taking.result()
+        taken = while_others_are_told(worker, lambda: len(client.sock.recv(1 << 16)))
         headers["content-length"] = str(50_000_000 - taken)
         client.body(headers)
 
