@@ -1,9 +1,11 @@
 """What an app needs of the host, and what of it is not there: its folder, its user, its program."""
 
+import grp
 import os
 import pwd
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +133,23 @@ def _worker_user(app: App, host: Host) -> dict[str, Any]:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
         return {"user": 65534, "group": 65534, "extra_groups": []}
+    own, more = _groups(app, "Group"), _groups(app, "SupplementaryGroups")
     groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+    return {"user": entry.pw_uid, "group": (own or [entry.pw_gid])[-1], "extra_groups": [*groups, *more]}
+
+
+def _groups(app: App, directive: str) -> list[int]:
+    """The groups that [service] names in a directive (systemd.exec(5)), but for those that do not exist."""
+    found: list[int] = []
+    for name, value in app.service:
+        if name != directive:
+            continue
+        if not value:
+            found.clear()
+        for group in value.split():
+            with suppress(KeyError):
+                found.append(int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+    return found
 
 
 def _install(app: App, missing: list[str]) -> str:

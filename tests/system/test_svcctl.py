@@ -185,3 +185,17 @@ def test_a_check_by_root_runs_nothing_of_the_app_as_root(app: App) -> None:
         app.machine.run("rm", "-f", "/run/who/uid")
         svcctl(app, "check", "app")
         assert app.machine.run("cat", "/run/who/uid").stdout == f"{uid}\n"
+
+
+def test_a_check_by_root_has_the_groups_of_a_worker(app: App) -> None:
+    app.machine.write("/srv/app/python", f'#!/bin/sh\nexec {versions.PYTHON} "$@"\n')
+    app.machine.run("sh", "-c", "chgrp games /srv/app/python; chmod 750 /srv/app/python")
+    text = versions.configuration(app.port, 1).replace(versions.PYTHON, "/srv/app/python")
+    app.machine.write("/etc/svc/app.toml", text.replace(versions.FOLDER, "/srv/app"))
+    done = svcctl(app, "check", "app")
+    assert done.returncode == 1
+    assert "/srv/app/python does not run: " in done.stderr
+    for directive in "Group", "SupplementaryGroups":
+        app.machine.write("/etc/svc/app.toml.d/group.toml", f'[service]\n{directive} = "games"\n')
+        done = svcctl(app, "check", "app")
+        assert (done.returncode, done.stderr) == (0, "")
