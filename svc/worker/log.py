@@ -112,3 +112,19 @@ def adopt_logger(name: str, journal: Journal) -> None:
     if not logger.hasHandlers():
         logger.addHandler(JournalHandler(journal))
         logger.propagate = False  # an application that configures the root later would get each line twice
+
+
+def adopt_access_logger(journal: Journal) -> None:
+    """Let the application say whether there is an access log: by a level or handlers of uvicorn's logger.
+
+    Lines go to its handlers, or to the journal where it has none. An application that says nothing pays
+    nothing, whatever its root logger has: a line costs more than many a request.
+    """
+    logger = logging.getLogger("uvicorn.access")
+    if not logger.handlers and logger.level == logging.NOTSET:
+        logger.propagate = False
+        return
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)  # as uvicorn's own configuration does
+    if not logger.hasHandlers():
+        logger.addHandler(JournalHandler(journal))

@@ -22,7 +22,7 @@ from svc.worker.handover import Door, Meeting
 from svc.worker.lifespan import Lifespan
 from svc.worker.limits import CHECK_SECONDS, Recycling
 from svc.worker.listeners import Listener
-from svc.worker.log import Journal, WorkerError, adopt_logger
+from svc.worker.log import Journal, WorkerError, adopt_access_logger, adopt_logger
 from svc.worker.loop_server import LoopServer, proven
 from svc.worker.loops import Loop
 from svc.worker.membership import Membership
@@ -76,6 +76,7 @@ class Server:
             lifespan.cancel()
             return False
         adopt_logger("uvicorn.error", self.journal)  # now, because a start-up may configure logging
+        adopt_access_logger(self.journal)
         adopted = Adopter(self.http, self.loop.loop, self.journal)
         if self.canary is not None and not await self._prove(self.canary, stop, adopted, lifespan):
             return False

@@ -67,7 +67,7 @@ class Http:
             ws="auto" if websockets else "none",
             lifespan="auto",
             log_config=None,
-            access_log=False,
+            access_log=True,  # which leaves its logger as the application has it, see svc.worker.log
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )

@@ -271,6 +271,50 @@ def test_the_applications_logging_is_its_own(tmp_path: Path) -> None:
         assert journal.count("Exception in ASGI application") == 1
 
 
+ANSWERS = {
+    "asgi": (
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    await send({'type': 'http.response.start', 'status': 204, 'headers': []})\n"
+        "    await send({'type': 'http.response.body'})\n"
+    ),
+    "wsgi": ("def app(environ, start_response):\n    start_response('204 No Content', [])\n    return []\n"),
+}
+HANDLER = (
+    "logging.config.dictConfig({'version': 1, 'formatters': {'f': {'format': 'ACCESS %(message)s'}},\n"
+    "    'handlers': {'h': {'class': 'logging.StreamHandler', 'formatter': 'f'}},\n"
+    "    'loggers': {'uvicorn.access': {'handlers': ['h']}}})\n"
+)
+LEVEL = "logging.getLogger('uvicorn.access').setLevel(logging.INFO)\n"
+ROOT = "logging.basicConfig(level=logging.INFO, format='ROOT %(message)s')\n"
+
+
+@pytest.mark.parametrize("interface", ANSWERS)
+@pytest.mark.parametrize(
+    ("configured", "line"),
+    [
+        (LEVEL, '<6>{} - "GET /shop?page=2 HTTP/1.1" 204\n'),
+        (HANDLER, 'ACCESS {} - "GET /shop?page=2 HTTP/1.1" 204\n'),
+        (ROOT + LEVEL, 'ROOT {} - "GET /shop?page=2 HTTP/1.1" 204\n'),
+        (ROOT, ""),
+        ("", ""),
+    ],
+    ids=["level", "handler", "root and level", "root", "nothing"],
+)
+def test_an_application_may_ask_for_an_access_log(
+    configured: str, line: str, interface: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(f"import logging.config\n{configured}{ANSWERS[interface]}")
+    with run_worker(app="shop:app", directory=tmp_path) as worker, worker.client() as client:
+        client.ask("/shop?page=2")
+        assert client.answer(bodiless=True)[0] == 204
+        host, port = client.sock.getsockname()
+        worker.terminate()
+        worker.ended()
+    lines = [one for one in worker.journal.splitlines(keepends=True) if "/shop" in one]
+    assert lines == ([line.format(f"{host}:{port}")] if line else [])
+
+
 def test_logging_that_nobody_configured_gets_priorities(tmp_path: Path) -> None:
     (tmp_path / "quiet.py").write_text(
         "import logging\n"
