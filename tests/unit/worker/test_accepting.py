@@ -55,11 +55,11 @@ def test_long_lived_connections_are_spread_evenly(loop: str) -> None:
                 run_worker("--workers", "3", "--loop", loop, app="hello:app", listeners=[listener])
             )
         spread: Counter[bytes] = Counter()
-        for _ in range(60):
+        for _ in range(300):  # many, because a worker may wait for a CPU for a time in which dozens come
             client = stack.enter_context(Client(listener))
             spread[client.get()[2]] += 1
         assert len(spread) == 3
-        assert min(spread.values()) >= 12
+        assert min(spread.values()) >= 60
 
 
 @pytest.mark.long
