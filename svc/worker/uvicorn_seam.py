@@ -10,12 +10,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Any, cast
 
 from svc.worker import middleware, pipelines
 from svc.worker.answering import CLOSE, answering, responder
 from svc.worker.edge.strict import HEADERS, strict
-from svc.worker.greeting import greeting
+from svc.worker.greeting import alike, greeting
 from svc.worker.inline import inline
 from svc.worker.late import lenient
 from svc.worker.middleware import Asgi
@@ -87,6 +88,7 @@ class Http:
         if wsgi is not None and respond is not None and proxied is not None:
             self._protocol = inline(self._protocol, wsgi, proxied, respond)
         self._takes_state = "app_state" in inspect.signature(self._protocol.__init__).parameters
+        self._make: Callable[[], Any] | None = None
         self._closing = False
         # Headers without our Connection: close, which must not stand next to Connection: Upgrade.
         self._socket_state: Any = ServerState()
@@ -106,9 +108,11 @@ class Http:
     # Connections
 
     def make_protocol(self) -> asyncio.Protocol:
-        """A protocol for one accepted connection."""
-        more = {"app_state": self.app_state} if self._takes_state else {}
-        made: asyncio.Protocol = self._protocol(config=self.config, server_state=self.state, **more)
+        """A protocol for one accepted connection. To be called in the running loop."""
+        if self._make is None:
+            more = {"app_state": self.app_state} if self._takes_state else {}
+            self._make = alike(partial(self._protocol, config=self.config, server_state=self.state, **more))
+        made: asyncio.Protocol = self._make()
         return made
 
     def _make_websocket(self, *, config: Any, server_state: Any, **more: Any) -> Any:

@@ -1,13 +1,18 @@
 """An application learns who asks and where, directly and behind a proxy, with every uvicorn and parser."""
 
+import asyncio
 import json
 import socket
+from collections import deque
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from svc.worker.greeting import greeting
+from svc.worker.greeting import alike, greeting
+from svc.worker.uvicorn_seam import Http
 from tests.unit.worker.conftest import Variant, hide
 from tests.unit.worker.process import Client, Worker, listen, run_worker
 
@@ -78,3 +83,37 @@ class Changed:
 
 def test_what_a_uvicorn_to_come_does_at_the_begin_of_a_connection_is_left_to_it() -> None:
     assert greeting(Changed) is Changed
+
+
+async def nothing(scope: object, receive: object, send: object) -> None:
+    """An application that is not called."""
+
+
+def test_protocols_are_made_in_a_short_way_and_are_the_same() -> None:
+    async def protocols() -> tuple[Any, Any, Any]:
+        http = Http(nothing, websockets=False)
+        make = partial(http._protocol, config=http.config, server_state=http.state, app_state=http.app_state)
+        shorter = alike(make)
+        assert shorter is not make
+        return make(), shorter(), shorter()
+
+    theirs, one, other = asyncio.run(protocols())
+    assert type(one) is type(theirs)
+    assert vars(one).keys() == vars(theirs).keys()
+    for name, value in vars(theirs).items():
+        if name in ("parser", "pipeline"):
+            assert type(getattr(one, name)) is type(value)
+            assert getattr(one, name) is not getattr(other, name)
+        else:
+            assert getattr(one, name) is value
+
+
+class Richer:
+    """A protocol of a uvicorn to come: each has one more thing of its own."""
+
+    def __init__(self) -> None:
+        self.parser, self.pipeline, self.access_log, self.more = object(), deque[Any](), False, object()
+
+
+def test_what_a_uvicorn_to_come_gives_each_protocol_is_left_to_it() -> None:
+    assert alike(Richer) is Richer
