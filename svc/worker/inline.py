@@ -74,7 +74,11 @@ def inline(protocol_class: Any, app: WsgiApplication, proxied: Proxied, respond:
             if cycle.disconnected:
                 return
             goes_on = _answer(self.loop, cycle, app, proxied, respond)
-            if goes_on is not None:
+            if goes_on is None:
+                # As run_asgi() does at its end. Else the garbage collector alone could free the connection,
+                # dozens at a time, and each new one would be made of memory that no cache holds.
+                cycle.on_response = None
+            else:
                 task = self.loop.create_task(cycle.run_asgi(lenient(goes_on)), context=context)
                 task.add_done_callback(self.tasks.discard)
                 self.tasks.add(task)
@@ -93,23 +97,21 @@ def _answer(
         proxied(scope)
     exchange = Exchange(scope, cycle.receive, cycle.send)
     environ = environ_of(scope, BytesIO(), 0)
-    asyncio._set_running_loop(None)  # as `outside_the_loop` does; there is no task
     try:
-        chunks = app(environ, exchange.start_response)
+        asyncio._set_running_loop(None)  # as `outside_the_loop` does; there is no task
         try:
-            if type(chunks) in (list, tuple):  # one of a class of its own may have a close()
-                whole = b"".join([*exchange.written, *chunks])
-                head = exchange.head(len(whole))
-                if _inside(loop, respond, cycle, *head, whole[: exchange.left]):
-                    return None
-                return exchange.finishing(chunks)
-            return _first(loop, cycle, exchange, chunks, respond)
-        except BaseException as error:
-            return exchange.finishing(chunks, _failing(error))
+            chunks = app(environ, exchange.start_response)
+            if type(chunks) not in (list, tuple):  # one of a class of its own may have a close()
+                return _first(loop, cycle, exchange, chunks, respond)
+        finally:
+            asyncio._set_running_loop(loop)
+        whole = b"".join([*exchange.written, *chunks])
+        status, headers = exchange.head(len(whole))
+        if respond(cycle, status, headers, whole[: exchange.left]):
+            return None
+        return exchange.finishing(chunks)
     except BaseException as error:
         return exchange.finishing((), _failing(error))
-    finally:
-        asyncio._set_running_loop(loop)
 
 
 def _inside(loop: asyncio.AbstractEventLoop, respond: Respond, *answer: Any) -> bool:
@@ -129,16 +131,19 @@ def _first(
     respond: Respond,
 ) -> GoesOn | None:
     """Answer with the first chunk when it is the whole."""
-    left = iter(chunks)
-    chunk = next(left, None)
-    if not chunk or exchange.written:  # before the first byte, start_response() need not have been called
-        return exchange.finishing(chunks, chain(() if chunk is None else (chunk,), left))
-    head = exchange.head(None)
-    if exchange.left != len(chunk) or not _inside(loop, respond, cycle, *head, chunk):
-        return exchange.finishing(chunks, chain((chunk,), left))
-    exchange.begun = True
-    for _ in left:
-        pass
+    try:
+        left = iter(chunks)
+        chunk = next(left, None)
+        if not chunk or exchange.written:  # before the first byte, start_response() need not have been called
+            return exchange.finishing(chunks, chain(() if chunk is None else (chunk,), left))
+        head = exchange.head(None)
+        if exchange.left != len(chunk) or not _inside(loop, respond, cycle, *head, chunk):
+            return exchange.finishing(chunks, chain((chunk,), left))
+        exchange.begun = True
+        for _ in left:
+            pass
+    except BaseException as error:
+        return exchange.finishing(chunks, _failing(error))
     if hasattr(chunks, "close"):
         try:
             chunks.close()

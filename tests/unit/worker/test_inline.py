@@ -1,7 +1,9 @@
 """A WSGI application that is called straight from the loop: when, and what a drain sees of that."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -174,3 +176,31 @@ def test_the_application_is_not_called_for_a_client_that_is_gone(site: Site) -> 
 
     run(site, work())
     assert site.happened == ["read"]
+
+
+@pytest.mark.parametrize("answer", [b"whole", b"chunks"])
+def test_a_connection_that_is_gone_leaves_nothing_to_the_garbage_collector(answer: bytes, site: Site) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def make() -> asyncio.Protocol:
+        protocol = site.http.make_protocol()
+        vars(protocol)["access_log"] = False
+        made.append(weakref.ref(protocol))
+        return protocol
+
+    async def work() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        ours.setblocking(False)
+        await site.loop.connect_accepted_socket(make, theirs)
+        with ours:
+            ours.send(b"GET /?%b HTTP/1.1\r\nHost: a\r\n\r\n" % answer)
+            await site.told(ours, 1)
+        while made[0]() is not None:
+            await asyncio.sleep(0)
+
+    gc.disable()
+    try:
+        run(site, work())
+    finally:
+        gc.enable()
