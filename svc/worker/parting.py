@@ -12,6 +12,7 @@ def parting(protocol_class: Any) -> Any:
 
     def connection_lost(protocol: Any, exc: Exception | None) -> None:
         protocol_class.connection_lost(protocol, exc)
-        protocol._unset_keepalive_if_required()
+        if protocol.timeout_keep_alive_task is not None:
+            protocol._unset_keepalive_if_required()
 
     return type(protocol_class.__name__, (protocol_class,), {"connection_lost": connection_lost})

@@ -80,8 +80,11 @@ _SAME_FOR_ALL: Environ = {
 
 def environ_of(scope: Any, body: IO[bytes], length: int) -> Environ:
     """The environ of PEP 3333 for one request; strings are bytes decoded as latin-1, as it demands."""
-    root = unquote_to_bytes(scope.get("root_path", "")).decode("latin-1")
-    path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    root = scope.get("root_path", "")
+    if root:
+        root = unquote_to_bytes(root).decode("latin-1")
+    raw = scope["raw_path"]
+    path = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("latin-1")
     client, server = scope.get("client"), scope.get("server")
     has_port = server and server[1] is not None
     environ = _SAME_FOR_ALL.copy()
@@ -225,17 +228,21 @@ class Exchange:
         """Status and headers; `length` is the length of the whole body where that is known."""
         if self._headers is None:
             raise AssertionError("the application returned without calling start_response()")
-        headers = [
-            (field, value.encode("latin-1"))
-            for name, value in self._headers
-            if (field := name.lower().encode("latin-1")) != b"transfer-encoding"  # ours to set, PEP 3333
-        ]
-        given = [value for name, value in headers if name == b"content-length"]
+        headers: RawHeaders = []
+        given: bytes | None = None
+        for name, value in self._headers:
+            field = name.lower().encode("latin-1")
+            if field == b"transfer-encoding":
+                continue  # ours to set, PEP 3333
+            text = value.encode("latin-1")
+            if field == b"content-length" and given is None:
+                given = text
+            headers.append((field, text))
         if self._status in BODILESS:
             self.left = 0
             headers = [field for field in headers if field[0] != b"content-length"]
-        elif given:
-            self.left = int(given[0])
+        elif given is not None:
+            self.left = int(given)
         elif length is not None and not self._head_only and self._status >= 200:
             headers.append((b"content-length", b"%d" % length))
         return self._status, headers

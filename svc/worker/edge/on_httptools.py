@@ -22,13 +22,15 @@ class OnHttptools(Strict):
     unread = 0
     parser: Any
     url: bytes
+    timeout_keep_alive_task: Any
 
     def data_received(self, data: bytes) -> None:
         """Read; in uvicorn's place, which does not say what follows an upgrade.
 
         A request that comes whole takes a short way through.
         """
-        self._unset_keepalive_if_required()  # type: ignore[attr-defined]
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()  # type: ignore[attr-defined]
         before = self.cycle
         if self.unread or len(data) > PIECE:
             self._read_in_pieces(data)
