@@ -1,9 +1,8 @@
 """The load of `tail`, and one of eight workers is away: stopped for a second (SIGSTOP), killed, restarted.
 
 What the others serve must not suffer: p99 as when steady, and late at most what the absent worker held.
-A p99 hangs on a few moments in which slow requests coincide, and a window of seconds sees few of them. So
-each run goes several times through all that happens, steady times in between, and looks at all windows of
-a kind as one.
+A p99 hangs on the few moments in which slow requests coincide. So each time of a turn, the steady one and
+those in which something happens, has the same requests at the same moments; and a run has several turns.
 """
 
 import os
@@ -12,7 +11,7 @@ import time
 
 from tests.bench import installed, peers, tail
 from tests.bench.bench import Bench
-from tests.bench.loadgen import Load, together
+from tests.bench.loadgen import Load, Options, Seen, together
 from tests.bench.results import Column, Goal, Outcome, Samples
 
 TITLE = "One of 8 workers is away, the load as in the tail latency"
@@ -46,12 +45,14 @@ def run(bench: Bench) -> Outcome:
     machine = bench.stack.enter_context(installed.booted())
     for number, name in bench.rounds(bench.chosen([OURS, *OTHERS])):
         site = peers.Site("work", bench.port(), tail.WORKERS)
-        with tail.serving(name, site, machine) as server, Load(tail.load(site, number)) as load:
-            windows = [(kind, *window(kind, server)) for _ in range(TURNS) for kind in (STEADY, *CASES)]
-            seen = load.stop()
+        with tail.serving(name, site, machine) as server:
+            times = {kind: list[Seen]() for kind in (STEADY, *CASES)}
+            for turn in range(TURNS):
+                options = tail.load(site, TURNS * number + turn)
+                for kind, seen in times.items():
+                    seen.append(watch(kind, server, options))
         shown = []
-        for kind in (STEADY, *CASES):
-            during = [seen.between(begin, end) for one, begin, end in windows if one == kind]
+        for kind, during in times.items():
             p99 = together(during).where(lambda answer: not answer.slow).latency(99)
             samples.add(name, f"{kind} p99", p99)
             shown.append(f"{kind} p99 {p99:.1f}")
@@ -69,14 +70,14 @@ def run(bench: Bench) -> Outcome:
     return Outcome((samples.table(TITLE, COLUMNS, note),), tuple(goals(samples)))
 
 
-def window(kind: str, server: Server) -> tuple[float, float]:
-    """Let it happen; when that began, and when all is as before."""
-    begin = time.monotonic()
-    if kind != STEADY:
-        go_away(kind, server)
-    end = max(begin + WINDOW_SECONDS, time.monotonic())
-    time.sleep(end - time.monotonic())
-    return begin, end
+def watch(kind: str, server: Server, options: Options) -> Seen:
+    """Let it happen under a load, until all is as before."""
+    with Load(options) as load:
+        begin = time.monotonic()
+        if kind != STEADY:
+            go_away(kind, server)
+        time.sleep(max(0.0, begin + WINDOW_SECONDS - time.monotonic()))
+        return load.stop()
 
 
 def go_away(case: str, server: Server) -> None:
