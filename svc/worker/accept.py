@@ -208,7 +208,7 @@ class FairLine:
 
     def _enter(self, fd: int) -> None:
         """Stand in a line again after one reason not to has gone, unless there is another."""
-        if not (self._out or self._settling or fd in self._paused or fd in self._aside):
+        if self._in_line(fd):
             loops.enter(self.loop.epoll, fd)
 
     def _woken(self, listener: Listener) -> None:

@@ -58,13 +58,11 @@ def run(bench: Bench) -> Outcome:
             shown.append(f"{kind} p99 {p99:.1f}")
             if kind == STEADY:
                 continue
-            late = [sum(1000 * answer.latency > LATE_MS for answer in one.answers) for one in during]
-            failed = [one.failed for one in during]
-            for count in late:
-                samples.add(name, f"{kind} late", count)
-            for count in failed:
-                samples.add(name, f"{kind} failed", count)
-            shown[-1] += f" ({sum(late)} late, {sum(failed)} failed)"
+            for one in during:
+                late = sum(1000 * answer.latency > LATE_MS for answer in one.answers)
+                samples.add(name, f"{kind} late", late)
+                samples.add(name, f"{kind} failed", one.failed)
+                shown.append(f"({late} late, {one.failed} failed)")
         bench.say(number, f"{name:<20} {' · '.join(shown)}")
     note = f"p99 of the fast requests in the {WINDOW_SECONDS:g} s from each event on, {TURNS} of each a run."
     return Outcome((samples.table(TITLE, COLUMNS, note),), tuple(goals(samples)))

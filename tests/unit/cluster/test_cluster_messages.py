@@ -593,9 +593,9 @@ async def take(message):
     try:
         if message.data == "itself":
             asyncio.current_task().cancel()
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         async with asyncio.timeout(message.data):
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
     except TimeoutError:
         return "too late"
     except asyncio.CancelledError:
