@@ -110,12 +110,12 @@ def answered_by(listener: socket.socket) -> str:
 def test_long_lived_connections_to_one_group_are_spread_over_all_workers(loop: str) -> None:
     with two_groups(loop, 4) as (sockets, _), contextlib.ExitStack() as stack:
         spread: Counter[bytes] = Counter()
-        for number in range(80):
+        for number in range(400):  # many, because a worker may wait for a CPU while a dozen come
             client = stack.enter_context(Client(sockets[number % 2]))
             spread[client.get()[2]] += 1
         assert len(spread) == 4
-        assert min(spread.values()) >= 14
-        assert max(spread.values()) <= 26
+        assert min(spread.values()) >= 70
+        assert max(spread.values()) <= 130
 
 
 def test_others_serve_a_listener_whose_workers_are_away(loop: str) -> None:
